@@ -1,0 +1,1 @@
+"""A load-balancer service for fleets of ordinary HAProxy hosts."""

@@ -1,0 +1,226 @@
+"""Options (oslo.config) and their frozen form, `Settings`, which the rest of the program reads.
+
+A file given with ``--config-file`` may be an oslo.config file (``etc/balancer-api.conf``) or a Paste file
+(``etc/balancer-api-paste.ini``): both are ini files, and the options' sections of a Paste file are read too.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from oslo_config import cfg
+
+from balancer.exceptions import ConfigurationError
+
+DEFAULT_OPTS: tuple[cfg.Opt, ...] = (
+    cfg.HostAddressOpt("bind_host", default="0.0.0.0", help="Address the API listens on."),  # noqa: S104
+    cfg.PortOpt("bind_port", default=8181, help="Port the API listens on."),
+    cfg.IntOpt(
+        "workers",
+        default=1,
+        min=0,
+        help="0 starts no deployment worker beside the API (run balancer-worker elsewhere); any other number "
+        "starts one worker process.",
+    ),
+    cfg.BoolOpt("debug", default=False, help="Log debugging messages."),
+    cfg.StrOpt("log_file", help="Log to this file instead of standard error."),
+    cfg.StrOpt(
+        "paste_config",
+        help="Paste file with the WSGI pipeline. Default: the file given with --config-file when it has a "
+        "[pipeline:main], else etc/balancer-api-paste.ini beside this program.",
+    ),
+    cfg.ListOpt(
+        "device_drivers",
+        default=["haproxy", "dummy"],
+        help="Drivers to load: names of entry points of the group balancer.drivers, or module:class. A device "
+        "names its driver in `type`.",
+    ),
+    cfg.ListOpt(
+        "device_filters",
+        default=[
+            "balancer.core.scheduler.filter_admin_state",
+            "balancer.core.scheduler.filter_capabilities",
+            "balancer.core.scheduler.filter_addresses",
+        ],
+        help="Functions that decide whether a device may take a load balancer, by their dotted names.",
+    ),
+    cfg.ListOpt(
+        "device_cost_functions",
+        default=["balancer.core.scheduler.lbs_on"],
+        help="Functions that rate the devices left, by their dotted names; the lowest sum wins. Each is "
+        "multiplied by the option device_cost_<function>_weight, default 1.0.",
+    ),
+)
+
+SQL_OPTS: tuple[cfg.Opt, ...] = (
+    cfg.StrOpt(
+        "connection",
+        default="sqlite:///balancer.sqlite",
+        help="SQLAlchemy URL of the database. A relative SQLite path is relative to the working directory.",
+    ),
+)
+
+API_OPTS: tuple[cfg.Opt, ...] = (
+    cfg.FloatOpt(
+        "deploy_wait_seconds",
+        default=10.0,
+        min=0,
+        help="How long a create, update or delete of the balancer API waits for its deployment. 0: not at all.",
+    ),
+    cfg.IntOpt("max_body_bytes", default=1024 * 1024, min=1024, help="Longest request body; beyond: 413."),
+    cfg.IntOpt("threads", default=200, min=1, help="Requests served at once; more wait in the listen queue."),
+)
+
+WORKER_OPTS: tuple[cfg.Opt, ...] = (
+    cfg.IntOpt("threads", default=8, min=1, help="Devices worked on at once by one worker."),
+    cfg.FloatOpt("scan_interval", default=5.0, min=0.1, help="Seconds between looks for work nobody told of."),
+    cfg.FloatOpt("observe_interval", default=60.0, min=1, help="Seconds between observations of a device."),
+    cfg.FloatOpt("retry_first", default=1.0, min=0.1, help="Seconds before the first retry of a transient failure."),
+    cfg.FloatOpt("retry_max", default=60.0, min=1, help="Longest pause between retries, in seconds."),
+    cfg.FloatOpt("lease_seconds", default=15.0, min=3, help="Life of a device's lease; renewed at a third of it."),
+)
+
+SSH_OPTS: tuple[cfg.Opt, ...] = (
+    cfg.FloatOpt("connect_timeout", default=5.0, min=0.1, help="Seconds to wait for a device's SSH server."),
+    cfg.FloatOpt(
+        "step_timeout",
+        default=12.0,
+        min=1,
+        help="Seconds one remote step may take; must be less than [worker] lease_seconds.",
+    ),
+)
+
+GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
+    "DEFAULT": DEFAULT_OPTS,
+    "sql": SQL_OPTS,
+    "api": API_OPTS,
+    "worker": WORKER_OPTS,
+    "ssh": SSH_OPTS,
+}
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """Every option by section, for the generated reference and sample."""
+    return [(group, list(opts)) for group, opts in GROUPS.items()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    deploy_wait_seconds: float = 10.0
+    max_body_bytes: int = 1024 * 1024
+    threads: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    threads: int = 8
+    scan_interval: float = 5.0
+    observe_interval: float = 60.0
+    retry_first: float = 1.0
+    retry_max: float = 60.0
+    lease_seconds: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshSettings:
+    connect_timeout: float = 5.0
+    step_timeout: float = 12.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration. Times are seconds. `config_files` are those it was read from."""
+
+    bind_host: str = "0.0.0.0"  # noqa: S104 - a server's usual default
+    bind_port: int = 8181
+    workers: int = 1
+    debug: bool = False
+    log_file: str | None = None
+    paste_config: str | None = None
+    device_drivers: tuple[str, ...] = ("haproxy", "dummy")
+    device_filters: tuple[str, ...] = tuple(DEFAULT_OPTS[-2].default)
+    device_cost_functions: tuple[str, ...] = tuple(DEFAULT_OPTS[-1].default)
+    device_cost_weights: Mapping[str, float] = field(default_factory=dict)
+    sql_connection: str = "sqlite:///balancer.sqlite"
+    api: ApiSettings = ApiSettings()
+    worker: WorkerSettings = WorkerSettings()
+    ssh: SshSettings = SshSettings()
+    config_files: tuple[str, ...] = ()
+
+
+def is_paste_file(path: str) -> bool:
+    """Whether the file has a [pipeline:main], [app:main] or [composite:main]."""
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not an ini file: {error}") from error
+    return any(parser.has_section(f"{kind}:main") for kind in ("pipeline", "app", "composite"))
+
+
+def weight_option(function: str) -> str:
+    """The option that weighs a cost function: ``device_cost_lbs_on_weight`` for ``….lbs_on``."""
+    return f"device_cost_{function.rpartition('.')[-1]}_weight"
+
+
+def new_parser(extra: Iterable[cfg.Opt] = ()) -> cfg.ConfigOpts:
+    """An oslo.config object with every option registered; `extra` are command-line options of one program."""
+    conf = cfg.ConfigOpts()
+    for group, opts in GROUPS.items():
+        if group == "DEFAULT":
+            conf.register_cli_opts(opts)
+        else:
+            conf.register_opts(opts, group=group)
+    conf.register_cli_opts(extra)
+    return conf
+
+
+def load(
+    args: Sequence[str] = (), *, prog: str = "balancer-api", extra: Iterable[cfg.Opt] = ()
+) -> tuple[Settings, cfg.ConfigOpts]:
+    """Parse command line and files.
+
+    Returns the settings and the oslo.config object (for the program's own `extra` options). Raises
+    `ConfigurationError`; ``--help`` and ``--version`` end the program as usual.
+    """
+    conf = new_parser(extra)
+    try:
+        conf(list(args), project="balancer", prog=prog, default_config_files=[], default_config_dirs=[])
+        weights = {}
+        for function in conf.device_cost_functions:
+            conf.register_opt(cfg.FloatOpt(weight_option(function), default=1.0))
+            weights[function] = conf[weight_option(function)]
+        settings = _freeze(conf, weights)
+    except cfg.Error as error:
+        raise ConfigurationError(str(error)) from error
+    if settings.ssh.step_timeout >= settings.worker.lease_seconds:
+        raise ConfigurationError(
+            f"[ssh] step_timeout ({settings.ssh.step_timeout:g}) must be less than "
+            f"[worker] lease_seconds ({settings.worker.lease_seconds:g})"
+        )
+    return settings, conf
+
+
+def _freeze(conf: cfg.ConfigOpts, weights: Mapping[str, float]) -> Settings:
+    files = tuple(str(Path(name).resolve()) for name in conf.config_file or ())
+    paste = conf.paste_config or next((name for name in files if is_paste_file(name)), None)
+    return Settings(
+        bind_host=conf.bind_host,
+        bind_port=conf.bind_port,
+        workers=conf.workers,
+        debug=conf.debug,
+        log_file=conf.log_file,
+        paste_config=paste,
+        device_drivers=tuple(conf.device_drivers),
+        device_filters=tuple(conf.device_filters),
+        device_cost_functions=tuple(conf.device_cost_functions),
+        device_cost_weights=weights,
+        sql_connection=conf.sql.connection,
+        api=ApiSettings(**{opt.name: conf.api[opt.name] for opt in API_OPTS}),
+        worker=WorkerSettings(**{opt.name: conf.worker[opt.name] for opt in WORKER_OPTS}),
+        ssh=SshSettings(**{opt.name: conf.ssh[opt.name] for opt in SSH_OPTS}),
+        config_files=files,
+    )

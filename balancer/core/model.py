@@ -1,0 +1,464 @@
+"""The objects of the service, as frozen values.
+
+Every dialect translates from and to these types; nothing else in the program describes a load balancer.
+Collections are tuples, free-form mappings are read-only by convention. Ids are UUIDs written as 32 hex digits.
+`extras` holds what a caller of the balancer API sent and these types do not express; it is returned as sent
+and never rendered.
+"""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+Extras = Mapping[str, Any]
+
+
+def new_id() -> str:
+    """A fresh object id: 32 hex digits."""
+    return uuid.uuid4().hex
+
+
+class Algorithm(enum.StrEnum):
+    ROUND_ROBIN = "ROUND_ROBIN"
+    STATIC_ROUND_ROBIN = "STATIC_ROUND_ROBIN"
+    LEAST_CONNECTIONS = "LEAST_CONNECTIONS"
+    SOURCE_IP = "SOURCE_IP"
+    SOURCE_IP_PORT = "SOURCE_IP_PORT"
+    URI = "URI"
+
+
+class Protocol(enum.StrEnum):
+    """Of listeners and pools. HTTPS is passed through, not terminated."""
+
+    HTTP = "HTTP"
+    HTTPS = "HTTPS"
+    TCP = "TCP"
+    TERMINATED_HTTPS = "TERMINATED_HTTPS"
+    PROMETHEUS = "PROMETHEUS"
+    PROXY = "PROXY"
+    PROXYV2 = "PROXYV2"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+
+class MonitorType(enum.StrEnum):
+    PING = "PING"
+    TCP = "TCP"
+    HTTP = "HTTP"
+    HTTPS = "HTTPS"
+    TLS_HELLO = "TLS-HELLO"
+
+
+class PersistenceKind(enum.StrEnum):
+    SOURCE_IP = "SOURCE_IP"
+    HTTP_COOKIE = "HTTP_COOKIE"
+    APP_COOKIE = "APP_COOKIE"
+
+
+class Rotation(enum.StrEnum):
+    """What an operator asked of a member: take traffic, run dry, or take none at once."""
+
+    IN = "IN"
+    DRAIN = "DRAIN"
+    OUT = "OUT"
+
+
+class AdminState(enum.StrEnum):
+    """Of a device: everything, nothing new is scheduled there, nothing is touched."""
+
+    ENABLED = "ENABLED"
+    DRAINED = "DRAINED"
+    MAINTENANCE = "MAINTENANCE"
+
+
+# --- devices -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """How to log in: one of a password, a private key (PEM text) or the path of a key file on this host."""
+
+    password: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+    key_filename: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a device is managed. `host_key` is the pinned server key, ``"ssh-ed25519 AAAA…"``, or None."""
+
+    host: str
+    port: int = 22
+    username: str
+    credential: Credential
+    host_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    algorithms: tuple[Algorithm, ...]
+    protocols: tuple[Protocol, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A listening address of a device: normalised `address` (``"*"`` for every address) and a port range."""
+
+    address: str
+    first_port: int
+    last_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What was last seen of a device. `facts` is the driver's own, small and JSON-able.
+
+    `sentence` says in one line what was found, `host_key` is the server key that was seen. `repair` is None, or
+    says what is missing that a deployment puts right (a dead process, a lost address). `at` is when, in
+    seconds of the database's clock: the repository sets it when it records the observation.
+    """
+
+    reachable: bool
+    sentence: str
+    version: str | None = None
+    host_key: str | None = None
+    foreign_binds: tuple[Bind, ...] = ()
+    findings: tuple[str, ...] = ()
+    repair: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A host that serves load balancers.
+
+    `type` names a driver. `capabilities` None means whatever the driver can do. `desired_revision` grows with
+    every change that concerns the device, `applied_revision` is the last one it is known to run.
+    `error` is the sentence of the last failed deployment, None when the last one succeeded.
+    """
+
+    id: str
+    name: str
+    type: str
+    version: str | None = None
+    endpoint: Endpoint
+    capabilities: Capabilities | None = None
+    supports_ipv6: bool = False
+    admin_state: AdminState = AdminState.ENABLED
+    interface: str | None = None
+    config_path: str | None = None
+    socket: str | None = None
+    extras: Extras = field(default_factory=dict)
+    desired_revision: int = 0
+    applied_revision: int = 0
+    error: str | None = None
+    observation: Observation | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+# --- load balancers ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualIp:
+    """An address of a load balancer. A wildcard is stored as ``"*"``, IPv6 in canonical form."""
+
+    id: str
+    address: str
+    prefix_length: int | None = None
+    subnet_id: str | None = None
+    port_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Milliseconds; None leaves the driver's default."""
+
+    client: int | None = None
+    member_connect: int | None = None
+    member_data: int | None = None
+    tcp_inspect: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L7Rule:
+    id: str
+    type: str
+    compare_type: str
+    value: str
+    key: str | None = None
+    invert: bool = False
+    admin_up: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L7Policy:
+    """`redirect` holds what the action needs: ``pool_id``, ``url``, ``prefix``, ``http_code``."""
+
+    id: str
+    name: str = ""
+    description: str = ""
+    position: int
+    action: str
+    redirect: Mapping[str, Any] = field(default_factory=dict)
+    rules: tuple[L7Rule, ...] = ()
+    admin_up: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A port that is listened on, at the virtual IPs of `virtual_ip_ids`; () means all of them.
+
+    `connection_limit` None means unlimited.
+    """
+
+    id: str
+    name: str = ""
+    description: str = ""
+    virtual_ip_ids: tuple[str, ...] = ()
+    protocol: Protocol
+    port: int
+    default_pool_id: str | None = None
+    connection_limit: int | None = None
+    timeouts: Timeouts = Timeouts()
+    insert_headers: Mapping[str, str] = field(default_factory=dict)
+    allowed_cidrs: tuple[str, ...] = ()
+    tls: Mapping[str, Any] | None = None
+    l7_policies: tuple[L7Policy, ...] = ()
+    admin_up: bool = True
+    extras: Extras = field(default_factory=dict)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPersistence:
+    """`timeout` in seconds; None leaves the driver's default."""
+
+    id: str
+    kind: PersistenceKind
+    cookie_name: str | None = None
+    timeout: int | None = None
+    extras: Extras = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberLimits:
+    """Connections at once (`max_connections`, shrinking to `min_connections` at low load) and the seconds over
+    which a member that returns gets its full share (`slow_start`)."""
+
+    max_connections: int | None = None
+    min_connections: int | None = None
+    slow_start: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberCheck:
+    """A member's own interval in seconds and counts, over those of the health monitor."""
+
+    interval: float | None = None
+    rise: int | None = None
+    fall: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """`weight` 0..256. It takes traffic when `admin_up` and `rotation` is IN. `cookie` is the value that a
+    cookie persistence uses for it; None leaves it to the driver."""
+
+    id: str
+    name: str = ""
+    address: str
+    port: int
+    weight: int = 1
+    backup: bool = False
+    subnet_id: str | None = None
+    monitor_address: str | None = None
+    monitor_port: int | None = None
+    limits: MemberLimits = MemberLimits()
+    check: MemberCheck = MemberCheck()
+    cookie: str | None = None
+    admin_up: bool = True
+    rotation: Rotation = Rotation.IN
+    extras: Extras = field(default_factory=dict)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCheck:
+    """`expected_codes` as given, ``"200,202,210-214"``."""
+
+    method: str = "GET"
+    path: str = "/"
+    expected_codes: str = "200"
+    version: str | None = None
+    domain_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthMonitor:
+    """Its own aggregate, associated with pools. `delay` and `timeout` in seconds, `rise` and `fall` counts."""
+
+    id: str
+    project_id: str
+    name: str = ""
+    type: MonitorType
+    delay: float
+    timeout: float
+    rise: int = 2
+    fall: int = 3
+    http: HttpCheck | None = None
+    admin_up: bool = True
+    extras: Extras = field(default_factory=dict)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    id: str
+    name: str = ""
+    description: str = ""
+    protocol: Protocol
+    algorithm: Algorithm
+    members: tuple[Member, ...] = ()
+    health_monitor_ids: tuple[str, ...] = ()
+    session_persistence: SessionPersistence | None = None
+    admin_up: bool = True
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadBalancerError:
+    """Why generation `generation` could not be deployed."""
+
+    sentence: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadBalancer:
+    """The unit of consistency: every change adds one to `generation`.
+
+    `deleted` hides it from every reply while its device still runs it. `notices` are sentences on what the
+    driver could not express; they do not make it fail.
+    """
+
+    id: str
+    project_id: str
+    name: str = ""
+    description: str = ""
+    admin_up: bool = True
+    virtual_ips: tuple[VirtualIp, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    device_id: str
+    pinned: bool = False
+    generation: int = 1
+    applied_generation: int = 0
+    deleted: bool = False
+    error: LoadBalancerError | None = None
+    notices: tuple[str, ...] = ()
+    extras: Extras = field(default_factory=dict)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A load balancer with the health monitors that its pools use, in the order of their first use."""
+
+    load_balancer: LoadBalancer
+    monitors: tuple[HealthMonitor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks: the project of the request, the user, and whether it is an administrator."""
+
+    project_id: str | None = None
+    user_id: str | None = None
+    admin: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """(device, address, port) belongs to one load balancer. `address` is normalised, ``"*"`` the wildcard."""
+
+    device_id: str
+    address: str
+    port: int
+    load_balancer_id: str
+
+
+# --- deployment --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpec:
+    """All that a renderer may see: one device and what it shall run, at `revision`.
+
+    `load_balancers` are the ones to run, in the order of their ids; deleted ones are not among them.
+    `accepted_blocks` maps a load balancer's id to the last text of it that the device accepted.
+    `removed` names load balancers that are deleted or moved away, with the generation seen. `failures` counts
+    the deployments that failed in a row.
+    """
+
+    device: Device
+    load_balancers: tuple[LoadBalancer, ...]
+    monitors: tuple[HealthMonitor, ...]
+    revision: int
+    accepted_blocks: Mapping[str, str] = field(default_factory=dict)
+    removed: Mapping[str, int] = field(default_factory=dict)
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Output of a renderer: a `head` shared by all, then one block of text per load balancer, in order.
+
+    `notices` maps a load balancer's id to what could not be expressed. `digest` is over head and blocks.
+    """
+
+    head: str
+    blocks: Mapping[str, str]
+    digest: str
+    notices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a device runs after a successful `apply`.
+
+    `plan` is ``"noop"``, ``"runtime"`` or ``"reload"`` with `sentence` saying why and what was done.
+    `rejected` maps the id of each load balancer that could not be deployed as asked to the reason; its last
+    accepted block, if any, is what runs. `accepted_blocks` is what runs for every load balancer. `observation`
+    is how the device was seen to be, None when the driver did not look.
+    """
+
+    plan: str
+    sentence: str
+    accepted_blocks: Mapping[str, str]
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    diff: str = ""
+    observation: Observation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to touch a device until `expires_at` (seconds of the database's clock). `epoch` grows with
+    every owner and fences out the ones before."""
+
+    device_id: str
+    owner: str
+    epoch: int
+    expires_at: float

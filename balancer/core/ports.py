@@ -1,0 +1,162 @@
+"""The boundaries of the core: what it needs of a database, of a driver and of the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from balancer.core.model import (
+    Applied,
+    Candidate,
+    Capabilities,
+    Device,
+    DeviceSpec,
+    HealthMonitor,
+    Lease,
+    LoadBalancer,
+    Observation,
+    Reservation,
+)
+
+
+class Driver(Protocol):
+    """Five verbs over a whole device. The first three are pure; the last two talk to the device."""
+
+    name: str
+
+    def capabilities(self) -> Capabilities:
+        """What this driver can do at best; a device's own `capabilities` may be narrower."""
+
+    def validate(self, load_balancer: LoadBalancer, monitors: Sequence[HealthMonitor]) -> None:
+        """Raise `InvalidInput` when no device of this driver could ever run this load balancer."""
+
+    def validate_device(self, device: Device) -> Device:
+        """The device with this driver's defaults filled in; raises `InvalidInput` on bad attributes."""
+
+    def render(self, spec: DeviceSpec) -> Candidate: ...
+
+    def observe(self, device: Device) -> Observation:
+        """Look at the device. An unreachable device is an answer, not an error."""
+
+    def apply(
+        self, device: Device, candidate: Candidate, *, epoch: int, last: Mapping[str, str], check: Callable[[], None]
+    ) -> Applied:
+        """Make the device run the candidate, or change nothing and raise.
+
+        `last` maps load balancer ids to the last accepted block; `check` raises `LeaseLost` when the lease is
+        gone and is called before every step that changes the device.
+        Raises `TransientDeviceError`, `TerminalDeviceError` or `LeaseLost`.
+        """
+
+    def forget(self, device_id: str) -> None:
+        """Drop whatever is kept open for a device."""
+
+
+class Notifier(Protocol):
+    """Wakes the workers. Losing a wake-up costs latency, never correctness."""
+
+    def notify(self, device_id: str) -> None: ...
+
+
+class Transaction(Protocol):
+    """One transaction of the repository: everything or nothing. It holds nothing but SQL."""
+
+    # devices
+    def devices(self) -> list[Device]: ...
+    def device(self, device_id: str) -> Device:
+        """Raises `NotFound`."""
+
+    def add_device(self, device: Device) -> None:
+        """Raises `Conflict` when host, port and configuration path are those of another device."""
+
+    def save_device(self, device: Device) -> None:
+        """Store its own attributes (not its revisions, observation or error). Raises `NotFound`, `Conflict`."""
+
+    def delete_device(self, device_id: str) -> None:
+        """With its lease and reservations and whatever load balancers are still on it. Raises `NotFound`."""
+
+    def bump(self, device_id: str) -> None:
+        """desired_revision += 1, back-off forgotten."""
+
+    # load balancers
+    def load_balancers(
+        self, *, project_id: str | None = None, device_id: str | None = None, include_deleted: bool = False
+    ) -> list[LoadBalancer]: ...
+    def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
+        """Raises `NotFound`, also for a deleted one unless asked for."""
+
+    def add_load_balancer(self, load_balancer: LoadBalancer) -> None: ...
+    def save_load_balancer(self, load_balancer: LoadBalancer, *, seen: int) -> None:
+        """Store it when its generation is still `seen`, else raise `StaleGeneration`. `load_balancer.generation`
+        is the new one. Applied generation, accepted block and notices are not touched; `error` is."""
+
+    # health monitors
+    def monitors(self, ids: Sequence[str]) -> list[HealthMonitor]:
+        """Those of the ids that exist, in that order."""
+
+    def save_monitor(self, monitor: HealthMonitor) -> None:
+        """Add or replace."""
+
+    def delete_monitor(self, monitor_id: str) -> None: ...
+
+    # reservations
+    def reservations(self, device_id: str) -> list[Reservation]: ...
+    def add_reservations(self, reservations: Sequence[Reservation]) -> None:
+        """Raises `Conflict` naming address and port when one belongs to another load balancer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueDevice:
+    device_id: str
+    reason: str  # "deploy" or "observe"
+
+
+class Repository(Protocol):
+    def read(self) -> AbstractContextManager[Transaction]:
+        """A plain transaction for reading only."""
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """A write transaction: committed on leaving, rolled back on any exception. Do not nest, do no I/O in it."""
+
+    def check_synced(self) -> None:
+        """Raises `DatabaseNotSynced`."""
+
+    def now(self) -> float:
+        """Seconds, of the database's clock."""
+
+    # deployment state, each its own transaction
+    def due(self, *, observe_interval: float, limit: int) -> list[DueDevice]:
+        """Devices with something to do and no live lease: a revision to deploy (back-off over), or an observation
+        older than `observe_interval` seconds. Devices in MAINTENANCE are never due."""
+
+    def next_due_in(self) -> float | None:
+        """Seconds until the earliest back-off or lease ends that something waits for; None when nothing waits."""
+
+    def load_spec(self, device_id: str) -> DeviceSpec | None:
+        """Everything the renderer needs, read in one transaction; None when the device is gone."""
+
+    def record_observation(self, lease: Lease, observation: Observation) -> None:
+        """Its host key is stored with the device when none was pinned. Raises `LeaseLost`."""
+
+    def record_applied(self, lease: Lease, spec: DeviceSpec, candidate: Candidate, applied: Applied) -> None:
+        """One transaction under the lease's epoch: applied revision and generations, accepted blocks, notices,
+        errors of the rejected; deleted load balancers go; reservations that nothing needs any more are freed;
+        the observation that came with it, else the present one without its `repair`. Raises `LeaseLost`."""
+
+    def record_failure(self, lease: Lease, spec: DeviceSpec, sentence: str, *, retry_after: float | None) -> None:
+        """The device's error; `retry_after` seconds until the next try, None to wait for a change. A terminal
+        failure marks every load balancer that waited for this deployment. Raises `LeaseLost`."""
+
+
+class Leases(Protocol):
+    def claim(self, device_id: str) -> Lease | None:
+        """Take the lease when it is free, expired, or its owner was a process of this host that is gone;
+        None when somebody else holds it. Every claim adds one to the epoch."""
+
+    def renew(self, lease: Lease) -> Lease:
+        """Raises `LeaseLost`."""
+
+    def release(self, lease: Lease) -> None:
+        """Give it up; nothing happens when it was lost already."""

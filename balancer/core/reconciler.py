@@ -1,0 +1,180 @@
+"""Bring one device to what the database says.
+
+`Reconciler.reconcile` takes a device id and nothing else, so that a lost, doubled or late wake-up makes no
+difference. Its answer is one sentence on what was done, for the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from balancer.core.model import AdminState, DeviceSpec, Lease, Observation
+from balancer.core.ports import Driver, Leases, Repository
+from balancer.exceptions import (
+    DatabaseUnavailable,
+    LeaseLost,
+    TerminalDeviceError,
+    TransientDeviceError,
+)
+
+_LOG = logging.getLogger(__name__)
+
+_ROUNDS = 20
+"""Deployments in a row under one lease before other devices get their turn."""
+
+
+def backoff(failures: int, first: float, longest: float, jitter: Callable[[], float] = random.random) -> float:
+    """Seconds until the next try after `failures` failures before this one: doubling, and up to a quarter of
+    it more or less, so that devices that failed together do not come back together."""
+    pause = min(longest, first * 2.0 ** min(failures, 30))
+    return pause * (0.75 + 0.5 * jitter())
+
+
+class Holder:
+    """Keeps a lease alive in a thread of its own while the `with` block runs; releases it at the end."""
+
+    def __init__(self, leases: Leases, lease: Lease, lease_seconds: float) -> None:
+        self._leases = leases
+        self.lease = lease
+        self._seconds = lease_seconds
+        # The process's own clock: the lease was taken now or a moment ago, never later.
+        self._good_until = time.monotonic() + lease_seconds
+        self._done = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name=f"lease-{lease.device_id[:8]}", daemon=True)
+
+    def __enter__(self) -> Holder:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        if not self._lost.is_set():
+            self._leases.release(self.lease)
+
+    def check(self) -> None:
+        """Raise `LeaseLost` unless the lease is surely ours."""
+        if self._lost.is_set() or time.monotonic() >= self._good_until:
+            raise LeaseLost(f"the lease of device {self.lease.device_id} was lost")
+
+    def _renew(self) -> None:
+        while not self._done.wait(self._seconds / 3):
+            asked = time.monotonic()
+            try:
+                self.lease = self._leases.renew(self.lease)
+            except LeaseLost:
+                self._lost.set()
+                return
+            except Exception:
+                # The database may be back before the lease ends; if not, check() says so.
+                _LOG.warning("Lease of device %s not renewed", self.lease.device_id, exc_info=True)
+            else:
+                self._good_until = asked + self._seconds
+
+
+class Reconciler:
+    """`driver_for` returns the driver of a device type. Times in seconds."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        leases: Leases,
+        driver_for: Callable[[str], Driver],
+        *,
+        lease_seconds: float,
+        observe_interval: float,
+        retry_first: float,
+        retry_max: float,
+    ) -> None:
+        self._repository = repository
+        self._leases = leases
+        self._driver_for = driver_for
+        self._lease_seconds = lease_seconds
+        self._observe_interval = observe_interval
+        self._retry_first = retry_first
+        self._retry_max = retry_max
+
+    def reconcile(self, device_id: str) -> str:
+        """Observe when that is due, deploy until nothing is due any more. Never raises for a device's sake."""
+        lease = self._leases.claim(device_id)
+        if lease is None:
+            return "another worker has it"
+        with Holder(self._leases, lease, self._lease_seconds) as holder:
+            try:
+                return self._converge(device_id, holder)
+            except LeaseLost as error:
+                return f"gave up: {error}"
+
+    def _converge(self, device_id: str, holder: Holder) -> str:
+        done: list[str] = []
+        for _ in range(_ROUNDS):
+            spec = self._repository.load_spec(device_id)
+            if spec is None:
+                return "the device was removed"
+            if spec.device.admin_state is AdminState.MAINTENANCE:
+                return "the device is in maintenance"
+            try:
+                sentence = self._step(spec, holder)
+            except TransientDeviceError as error:
+                pause = backoff(spec.failures, self._retry_first, self._retry_max)
+                self._repository.record_failure(holder.lease, spec, str(error), retry_after=pause)
+                return f"failed, next try in {pause:.1f} s: {error}"
+            except TerminalDeviceError as error:
+                self._repository.record_failure(holder.lease, spec, str(error), retry_after=None)
+                return f"failed, waiting for a change: {error}"
+            except (LeaseLost, DatabaseUnavailable):
+                raise
+            except Exception:
+                # A mistake of ours must neither stop the worker nor make it spin on one device.
+                _LOG.exception("Device %s: internal error", device_id)
+                pause = backoff(spec.failures, self._retry_first, self._retry_max)
+                self._repository.record_failure(
+                    holder.lease, spec, "Internal error, see the worker's log", retry_after=pause
+                )
+                return f"failed by an internal error, next try in {pause:.1f} s"
+            if sentence is None:
+                break
+            done.append(sentence)
+        return "; ".join(done) or "nothing to do"
+
+    def _step(self, spec: DeviceSpec, holder: Holder) -> str | None:
+        """One observation or one deployment; None when neither is due."""
+        device = spec.device
+        driver = self._driver_for(device.type)
+        seen = device.observation
+        if seen is None or self._repository.now() - seen.at >= self._observe_interval:
+            return self._observe(spec, driver, holder)
+        if spec.revision > device.applied_revision or seen.repair:
+            return self._deploy(spec, driver, holder)
+        return None
+
+    def _observe(self, spec: DeviceSpec, driver: Driver, holder: Holder) -> str:
+        observation: Observation = driver.observe(spec.device)
+        self._repository.record_observation(holder.lease, observation)
+        if not observation.reachable:
+            # Waiting deployments get the back-off; a device with nothing to deploy is just looked at again.
+            if spec.revision > spec.device.applied_revision:
+                raise TransientDeviceError(observation.sentence)
+            _LOG.warning("Device %s: %s", spec.device.id, observation.sentence)
+        return f"observed: {observation.sentence}"
+
+    def _deploy(self, spec: DeviceSpec, driver: Driver, holder: Holder) -> str:
+        started = time.monotonic()
+        candidate = driver.render(spec)
+        applied = driver.apply(
+            spec.device, candidate, epoch=holder.lease.epoch, last=spec.accepted_blocks, check=holder.check
+        )
+        holder.check()
+        self._repository.record_applied(holder.lease, spec, candidate, applied)
+        for load_balancer_id, reason in applied.rejected.items():
+            _LOG.error("Load balancer %s was refused by device %s: %s", load_balancer_id, spec.device.id, reason)
+        took = time.monotonic() - started
+        return f"revision {spec.revision} applied ({applied.plan}: {applied.sentence}) in {took * 1000:.0f} ms"

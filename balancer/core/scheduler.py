@@ -1,0 +1,106 @@
+"""Which device gets a load balancer: filters, then the lowest sum of weighted costs.
+
+Filters and cost functions are named in the configuration by their dotted names and may come from anywhere; those
+here are the shipped ones.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from balancer.core.model import AdminState, Capabilities, Device, Tree
+from balancer.exceptions import ConfigurationError, NoSuitableDevice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A device with what the decision needs: its effective capabilities, those of the wanted (address, port)
+    pairs that are not free there, and how many load balancers it has."""
+
+    device: Device
+    capabilities: Capabilities
+    blocked: frozenset[tuple[str, int]] = frozenset()
+    load_balancers: int = 0
+
+
+Filter = Callable[[Tree, Option], str | None]
+"""Returns None when the device may take the tree, else why not, in words that follow "the device"."""
+
+Cost = Callable[[Tree, Option], float]
+
+
+def filter_admin_state(tree: Tree, option: Option) -> str | None:
+    state = option.device.admin_state
+    return None if state is AdminState.ENABLED else f"is {state}"
+
+
+def filter_capabilities(tree: Tree, option: Option) -> str | None:
+    """Algorithms, protocols and IPv6: the device must offer all that the tree needs."""
+    balancer = tree.load_balancer
+    protocols = {pool.protocol for pool in balancer.pools} | {each.protocol for each in balancer.listeners}
+    algorithms = {pool.algorithm for pool in balancer.pools}
+    missing: list[str] = sorted(protocols - set(option.capabilities.protocols))
+    missing += sorted(algorithms - set(option.capabilities.algorithms))
+    if any(":" in vip.address for vip in balancer.virtual_ips) and not option.device.supports_ipv6:
+        missing.append("IPv6")
+    return f"does not offer {', '.join(missing)}" if missing else None
+
+
+def filter_addresses(tree: Tree, option: Option) -> str | None:
+    """Every address and port that the tree listens on must be free."""
+    return f"has port {min(port for _, port in option.blocked)} taken" if option.blocked else None
+
+
+def lbs_on(tree: Tree, option: Option) -> float:
+    """The number of load balancers on the device."""
+    return option.load_balancers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduler:
+    filters: Sequence[Filter]
+    costs: Sequence[tuple[Cost, float]]
+
+    def refusal(self, tree: Tree, option: Option) -> str | None:
+        """Why the device may not take it, None when it may."""
+        return next((reason for test in self.filters if (reason := test(tree, option))), None)
+
+    def choose(self, tree: Tree, options: Sequence[Option]) -> Device:
+        """The cheapest device that no filter refuses; among equals the one with the lowest id.
+
+        Raises `NoSuitableDevice` with the reasons.
+        """
+        reasons: list[str] = []
+        fit: list[Option] = []
+        for option in options:
+            refusal = self.refusal(tree, option)
+            if refusal is None:
+                fit.append(option)
+            elif refusal not in reasons:
+                reasons.append(refusal)
+        if not fit:
+            why = "; ".join(f"a device {reason}" for reason in reasons) or "no device is registered"
+            raise NoSuitableDevice(f"Suitable device not found: {why}")
+        return min(fit, key=lambda option: (self._cost(tree, option), option.device.id)).device
+
+    def _cost(self, tree: Tree, option: Option) -> float:
+        return sum(weight * cost(tree, option) for cost, weight in self.costs)
+
+
+def from_names(filters: Sequence[str], costs: Sequence[str], weights: Mapping[str, float]) -> Scheduler:
+    """A scheduler of the functions of those dotted names. Raises `ConfigurationError`."""
+    return Scheduler(
+        filters=[_resolve("device_filters", name) for name in filters],
+        costs=[(_resolve("device_cost_functions", name), weights.get(name, 1.0)) for name in costs],
+    )
+
+
+def _resolve(option: str, name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(f"{option}: there is no function {name!r} ({error})") from error

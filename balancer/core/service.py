@@ -1,0 +1,336 @@
+"""What callers can ask for, whatever the dialect.
+
+Every change is one database transaction: authorise, load, change, check, schedule and reserve, save, bump the
+device, commit; then the workers are woken. Nothing here talks to a device.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from balancer.core import rules
+from balancer.core.changes import Change
+from balancer.core.model import (
+    Algorithm,
+    Caller,
+    Capabilities,
+    Device,
+    LoadBalancer,
+    Protocol,
+    Tree,
+)
+from balancer.core.ports import Driver, Notifier, Repository, Transaction
+from balancer.core.scheduler import Option, Scheduler, filter_capabilities
+from balancer.core.status import is_settled
+from balancer.exceptions import CapabilityConflict, Conflict, Forbidden, InvalidInput, NotFound, StaleGeneration
+
+_LOST_RACES = 20
+_POLL_FIRST, _POLL_LONGEST = 0.005, 0.1
+
+
+class Service:
+    """Stateless over its repository; one instance serves every thread.
+
+    `driver_for` returns the driver of a device type and raises `InvalidInput` for an unknown one.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        driver_for: Callable[[str], Driver],
+        scheduler: Scheduler,
+        notifier: Notifier,
+    ) -> None:
+        self._repository = repository
+        self._driver_for = driver_for
+        self._scheduler = scheduler
+        self._notifier = notifier
+
+    # --- devices ---------------------------------------------------------------
+
+    def devices(self, caller: Caller) -> list[Device]:
+        _require_admin(caller)
+        with self._repository.read() as tx:
+            return tx.devices()
+
+    def device(self, caller: Caller, device_id: str) -> Device:
+        _require_admin(caller)
+        with self._repository.read() as tx:
+            return tx.device(device_id)
+
+    def register_device(self, caller: Caller, device: Device) -> Device:
+        """Store a device; whether it can be reached is found out afterwards by a worker."""
+        _require_admin(caller)
+        device = self._driver_for(device.type).validate_device(device)
+        with self._repository.write() as tx:
+            tx.add_device(device)
+            stored = tx.device(device.id)
+        self._notifier.notify(device.id)
+        return stored
+
+    def change_device(self, caller: Caller, device_id: str, change: Callable[[Device], Device]) -> Device:
+        """Change what was registered, and look at the device and deploy anew with it."""
+        _require_admin(caller)
+        with self._repository.write() as tx:
+            old = tx.device(device_id)
+            new = change(old)
+            if new == old:
+                return old
+            new = self._driver_for(new.type).validate_device(new)
+            tx.save_device(new)
+            tx.bump(device_id)
+            stored = tx.device(device_id)
+        self._notifier.notify(device_id)
+        return stored
+
+    def remove_device(self, caller: Caller, device_id: str, *, force: bool = False) -> None:
+        """Raises `Conflict` while load balancers are on it; `force` drops them with it, unseen by the device."""
+        _require_admin(caller)
+        with self._repository.write() as tx:
+            device = tx.device(device_id)
+            if not force:
+                self._refuse_in_use(tx, device)
+            tx.delete_device(device_id)
+
+    @staticmethod
+    def _refuse_in_use(tx: Transaction, device: Device) -> None:
+        there = tx.load_balancers(device_id=device.id, include_deleted=True)
+        alive = sum(1 for balancer in there if not balancer.deleted)
+        advice = "?force=1 removes the device with them, and its configuration must then be cleaned by hand"
+        if alive:
+            raise Conflict(f"Device {device.id} has {alive} load balancer(s); {advice}")
+        if there or tx.reservations(device.id):
+            raise Conflict(f"Device {device.id} still runs load balancers that were deleted; {advice}")
+
+    def capabilities(self, caller: Caller) -> Capabilities:
+        """The union over the registered devices; a device whose driver is not loaded is left out."""
+        with self._repository.read() as tx:
+            offers = [offer for device in tx.devices() if (offer := self._offer(device)) is not None]
+        return Capabilities(
+            algorithms=tuple(a for a in Algorithm if any(a in offer.algorithms for offer in offers)),
+            protocols=tuple(p for p in Protocol if any(p in offer.protocols for offer in offers)),
+        )
+
+    def _offer(self, device: Device) -> Capabilities | None:
+        """What the device offers: its own word, as far as its driver can. None without a driver."""
+        try:
+            able = self._driver_for(device.type).capabilities()
+        except InvalidInput:
+            return None
+        own = device.capabilities
+        if own is None:
+            return able
+        return Capabilities(
+            algorithms=tuple(a for a in able.algorithms if a in own.algorithms),
+            protocols=tuple(p for p in able.protocols if p in own.protocols),
+        )
+
+    # --- load balancers ----------------------------------------------------------
+
+    def load_balancers(self, caller: Caller, project_id: str) -> list[Tree]:
+        _require_project(caller, project_id)
+        with self._repository.read() as tx:
+            return _trees(tx, tx.load_balancers(project_id=project_id))
+
+    def load_balancer(self, caller: Caller, project_id: str, load_balancer_id: str) -> Tree:
+        _require_project(caller, project_id)
+        with self._repository.read() as tx:
+            return _load(tx, project_id, load_balancer_id)
+
+    def device_of(self, tree: Tree) -> Device | None:
+        """The device a load balancer is on, for the words of its status; None when it is gone."""
+        return self.devices_of([tree]).get(tree.load_balancer.device_id)
+
+    def devices_of(self, trees: Iterable[Tree]) -> Mapping[str, Device]:
+        """Device id to device for all the trees."""
+        wanted = {tree.load_balancer.device_id for tree in trees}
+        with self._repository.read() as tx:
+            return {device.id: device for device in tx.devices() if device.id in wanted}
+
+    def create(self, caller: Caller, tree: Tree, *, device_id: str | None = None) -> Tree:
+        """Store a new load balancer on the device of that id, else on one that the scheduler chooses.
+
+        The tree's own device id does not matter. Raises `NotFound` (unknown device), `CapabilityConflict`,
+        `NoSuitableDevice`, `Conflict` (address taken), `InvalidInput`.
+        """
+        _require_project(caller, tree.load_balancer.project_id)
+        rules.check(tree)
+        with self._repository.write() as tx:
+            device = self._pinned(tx, tree, device_id) if device_id else self._choose(tx, tree)
+            balancer = replace(tree.load_balancer, device_id=device.id, pinned=device_id is not None)
+            self._check_on(device, replace(tree, load_balancer=balancer))
+            for monitor in tree.monitors:
+                tx.save_monitor(monitor)
+            tx.add_load_balancer(balancer)
+            tx.add_reservations(rules.wanted_reservations(balancer))
+            tx.bump(device.id)
+            stored = _load(tx, balancer.project_id, balancer.id)
+        self._notifier.notify(device.id)
+        return stored
+
+    def change(self, caller: Caller, project_id: str, load_balancer_id: str, change: Change) -> Tree:
+        """Apply a pure change; a change that changes nothing stores nothing.
+
+        A load balancer whose device lacks what it needs now moves to one that has it, unless it was pinned.
+        Raises what `create` raises, and `NotFound` for the load balancer or a child.
+        """
+        _require_project(caller, project_id)
+        for _ in range(_LOST_RACES):
+            try:
+                stored, touched = self._try_change(project_id, load_balancer_id, change)
+            except StaleGeneration:
+                continue
+            for device_id in touched:
+                self._notifier.notify(device_id)
+            return stored
+        raise Conflict(f"Load balancer {load_balancer_id} is being changed by too many at once; try again")
+
+    def _try_change(self, project_id: str, load_balancer_id: str, change: Change) -> tuple[Tree, tuple[str, ...]]:
+        """The stored tree and the devices to wake. Raises `StaleGeneration` when somebody else was faster."""
+        with self._repository.write() as tx:
+            old = _load(tx, project_id, load_balancer_id)
+            new = change(old)
+            if new == old:
+                return old, ()
+            rules.check(new)
+            seen = old.load_balancer.generation
+            device = self._stay_or_move(tx, new)
+            balancer = replace(new.load_balancer, device_id=device.id, generation=seen + 1, error=None)
+            new = replace(new, load_balancer=balancer)
+            self._check_on(device, new)
+            _save_monitors(tx, old, new)
+            tx.save_load_balancer(balancer, seen=seen)
+            tx.add_reservations(rules.wanted_reservations(balancer))
+            touched = tuple(dict.fromkeys((device.id, old.load_balancer.device_id)))
+            for device_id in touched:
+                tx.bump(device_id)
+            return _load(tx, project_id, load_balancer_id), touched
+
+    def delete(self, caller: Caller, project_id: str, load_balancer_id: str) -> Tree:
+        """Gone from every reply at once; its addresses are free when its device runs without it."""
+        _require_project(caller, project_id)
+        with self._repository.write() as tx:
+            tree = _load(tx, project_id, load_balancer_id)
+            seen = tree.load_balancer.generation
+            balancer = replace(tree.load_balancer, deleted=True, generation=seen + 1, error=None)
+            tx.save_load_balancer(balancer, seen=seen)
+            tx.bump(balancer.device_id)
+        self._notifier.notify(balancer.device_id)
+        return replace(tree, load_balancer=balancer)
+
+    def wait(self, caller: Caller, tree: Tree, seconds: float) -> Tree:
+        """Until the tree's generation is applied or refused, a deleted one is gone, or `seconds` are over.
+
+        Returns the tree as it is then.
+        """
+        deadline = time.monotonic() + seconds
+        pause = _POLL_FIRST
+        while True:
+            current = self._now(tree)
+            if current is None or is_settled(current, tree.load_balancer.generation):
+                break
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, _POLL_LONGEST)
+        if current is None or current.deleted:
+            return tree
+        with self._repository.read() as tx:
+            return _trees(tx, [current])[0]
+
+    def _now(self, tree: Tree) -> LoadBalancer | None:
+        with self._repository.read() as tx:
+            try:
+                return tx.load_balancer(tree.load_balancer.id, include_deleted=True)
+            except NotFound:
+                return None
+
+    # --- placing -------------------------------------------------------------------
+
+    def _option(self, tx: Transaction, tree: Tree, device: Device) -> Option | None:
+        offer = self._offer(device)
+        if offer is None:
+            return None
+        balancer = tree.load_balancer
+        held = {(r.address, r.port) for r in tx.reservations(device.id) if r.load_balancer_id != balancer.id}
+        binds = device.observation.foreign_binds if device.observation else ()
+        blocked = {a for a in rules.wanted_addresses(balancer) if a in held or rules.binds_overlap(a, binds)}
+        return Option(
+            device=device,
+            capabilities=offer,
+            blocked=frozenset(blocked),
+            load_balancers=len(tx.load_balancers(device_id=device.id)),
+        )
+
+    def _choose(self, tx: Transaction, tree: Tree) -> Device:
+        options = [option for device in tx.devices() if (option := self._option(tx, tree, device)) is not None]
+        return self._scheduler.choose(tree, options)
+
+    def _pinned(self, tx: Transaction, tree: Tree, device_id: str) -> Device:
+        device = tx.device(device_id)
+        option = self._option(tx, tree, device)
+        if option is None:
+            raise CapabilityConflict(f"No driver for devices of type {device.type} is loaded")
+        # An address that is taken has a better message of its own, from the rules and the reservations.
+        refusal = self._scheduler.refusal(tree, replace(option, blocked=frozenset()))
+        if refusal:
+            raise CapabilityConflict(f"Device {device_id} {refusal}")
+        return device
+
+    def _stay_or_move(self, tx: Transaction, tree: Tree) -> Device:
+        """The present device when it can do what the tree needs, else another one."""
+        device = tx.device(tree.load_balancer.device_id)
+        option = self._option(tx, tree, device)
+        refusal = "has no driver" if option is None else filter_capabilities(tree, option)
+        if refusal is None:
+            return device
+        if tree.load_balancer.pinned:
+            raise CapabilityConflict(f"Device {device.id}, to which this load balancer is pinned, {refusal}")
+        return self._choose(tx, tree)
+
+    def _check_on(self, device: Device, tree: Tree) -> None:
+        binds = device.observation.foreign_binds if device.observation else ()
+        rules.check_foreign_binds(tree.load_balancer, binds)
+        self._driver_for(device.type).validate(tree.load_balancer, tree.monitors)
+
+
+def _require_admin(caller: Caller) -> None:
+    if not caller.admin:
+        raise Forbidden("Devices are for administrators")
+
+
+def _require_project(caller: Caller, project_id: str) -> None:
+    if not caller.admin and caller.project_id != project_id:
+        raise Forbidden("This is another project's path")
+
+
+def _load(tx: Transaction, project_id: str, load_balancer_id: str) -> Tree:
+    balancer = tx.load_balancer(load_balancer_id)
+    if balancer.project_id != project_id:
+        raise NotFound("Load balancer", load_balancer_id)
+    return _trees(tx, [balancer])[0]
+
+
+def _trees(tx: Transaction, balancers: list[LoadBalancer]) -> list[Tree]:
+    monitors = {m.id: m for m in tx.monitors(sorted({i for b in balancers for i in _monitor_ids(b)}))}
+    return [
+        Tree(load_balancer=b, monitors=tuple(monitors[i] for i in _monitor_ids(b) if i in monitors)) for b in balancers
+    ]
+
+
+def _monitor_ids(balancer: LoadBalancer) -> tuple[str, ...]:
+    """Those its pools use, each once, in the order of their first use."""
+    return tuple(dict.fromkeys(i for pool in balancer.pools for i in pool.health_monitor_ids))
+
+
+def _save_monitors(tx: Transaction, old: Tree, new: Tree) -> None:
+    before = {monitor.id: monitor for monitor in old.monitors}
+    for monitor in new.monitors:
+        if before.get(monitor.id) != monitor:
+            tx.save_monitor(monitor)
+    kept = {monitor.id for monitor in new.monitors}
+    for monitor_id in before.keys() - kept:
+        tx.delete_monitor(monitor_id)

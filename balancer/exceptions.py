@@ -1,0 +1,88 @@
+"""The error tree. It knows nothing of HTTP: `balancer.api.errors` maps each type to a status in one table."""
+
+from __future__ import annotations
+
+
+class BalancerError(Exception):
+    """Base of every error this program raises on purpose; `str(error)` is fit for the caller's eyes."""
+
+
+# --- what a caller did -------------------------------------------------------
+
+
+class InvalidInput(BalancerError):
+    """A field is missing, ill-typed or outside its allowed values.
+
+    `field` is the path of the offending field in the caller's body (``nodes[1].weight``), empty when the
+    body as a whole is meant.
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotFound(BalancerError):
+    """The object does not exist, or is not the caller's."""
+
+    def __init__(self, kind: str, object_id: str) -> None:
+        super().__init__(f"{kind} {object_id} not found")
+        self.kind = kind
+        self.object_id = object_id
+
+
+class NoSuitableDevice(BalancerError):
+    """The scheduler found no device for a load balancer."""
+
+
+class Forbidden(BalancerError):
+    """The caller may not do this."""
+
+
+class Conflict(BalancerError):
+    """The request contradicts what is there: device in use, address and port taken, object being deleted."""
+
+
+class CapabilityConflict(Conflict):
+    """The pinned or present device cannot do what the load balancer asks for."""
+
+
+# --- the service's own surroundings ------------------------------------------
+
+
+class ConfigurationError(BalancerError):
+    """The service's own configuration is wrong; the message says which option and how to mend it."""
+
+
+class DatabaseUnavailable(BalancerError):
+    """The database cannot be reached or stayed locked for too long."""
+
+
+class DatabaseNotSynced(BalancerError):
+    """The database lacks the tables this version needs; the message names the command to run."""
+
+
+class StaleGeneration(BalancerError):
+    """Somebody else saved the object meanwhile: load it again and repeat the change."""
+
+
+class LeaseLost(BalancerError):
+    """Another worker owns the device now; whatever was not applied yet must not be applied."""
+
+
+# --- devices -----------------------------------------------------------------
+
+
+class DeviceError(BalancerError):
+    """Something went wrong with a device."""
+
+
+class TransientDeviceError(DeviceError):
+    """May pass by itself: unreachable, timed out, busy. Retried with backoff."""
+
+
+class TerminalDeviceError(DeviceError):
+    """Will not pass by itself: authentication, host key, rights, a broken hand-written part.
+
+    Waits for a change or for an operator's retry.
+    """
