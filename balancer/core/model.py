@@ -427,12 +427,14 @@ class Candidate:
     """Output of a renderer: a `head` shared by all, then one block of text per load balancer, in order.
 
     `notices` maps a load balancer's id to what could not be expressed. `digest` is over head and blocks.
+    `rejected` maps those that could not be rendered to the reason; their block is the last accepted one or "".
     """
 
     head: str
     blocks: Mapping[str, str]
     digest: str
     notices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rejected: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,613 @@
+"""Rows to objects and back, and what a deployment changes in rows: pure functions.
+
+A row is a mapping of column names to values, as read or as to be written. `created_at` and `updated_at` are never
+among what is to be written: the repository knows the time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from balancer.core.model import (
+    AdminState,
+    Algorithm,
+    Applied,
+    Bind,
+    Capabilities,
+    Credential,
+    Device,
+    DeviceSpec,
+    Endpoint,
+    HealthMonitor,
+    HttpCheck,
+    L7Policy,
+    L7Rule,
+    Lease,
+    Listener,
+    LoadBalancer,
+    LoadBalancerError,
+    Member,
+    MemberCheck,
+    MemberLimits,
+    MonitorType,
+    Observation,
+    PersistenceKind,
+    Pool,
+    Protocol,
+    Reservation,
+    Rotation,
+    SessionPersistence,
+    Timeouts,
+    VirtualIp,
+)
+from balancer.core.rules import wanted_addresses
+
+Row = Mapping[Any, Any]
+Values = dict[str, Any]
+Key = tuple[Any, ...]
+
+# --- devices -----------------------------------------------------------------------
+
+
+def device_values(device: Device) -> Values:
+    """The device's own attributes: not its revisions, error or observation."""
+    endpoint, offered = device.endpoint, device.capabilities
+    return {
+        "id": device.id,
+        "name": device.name,
+        "type": device.type,
+        "version": device.version,
+        "host": endpoint.host,
+        "port": endpoint.port,
+        "username": endpoint.username,
+        "password": endpoint.credential.password,
+        "private_key": endpoint.credential.private_key,
+        "key_filename": endpoint.credential.key_filename,
+        "host_key": endpoint.host_key,
+        "capabilities": offered and {"algorithms": offered.algorithms, "protocols": offered.protocols},
+        "supports_ipv6": device.supports_ipv6,
+        "admin_state": device.admin_state.value,
+        "interface": device.interface,
+        "config_path": device.config_path or "",
+        "socket": device.socket,
+        "extras": dict(device.extras),
+    }
+
+
+def device_from(row: Row, observation: Observation | None) -> Device:
+    offered = row["capabilities"]
+    return Device(
+        id=row["id"],
+        name=row["name"],
+        type=row["type"],
+        version=row["version"],
+        endpoint=Endpoint(
+            host=row["host"],
+            port=row["port"],
+            username=row["username"],
+            credential=Credential(
+                password=row["password"], private_key=row["private_key"], key_filename=row["key_filename"]
+            ),
+            host_key=row["host_key"],
+        ),
+        capabilities=None
+        if offered is None
+        else Capabilities(
+            algorithms=tuple(map(Algorithm, offered["algorithms"])),
+            protocols=tuple(map(Protocol, offered["protocols"])),
+        ),
+        supports_ipv6=row["supports_ipv6"],
+        admin_state=AdminState(row["admin_state"]),
+        interface=row["interface"],
+        config_path=row["config_path"] or None,
+        socket=row["socket"],
+        extras=row["extras"],
+        desired_revision=row["desired_revision"],
+        applied_revision=row["applied_revision"],
+        error=row["error"],
+        observation=observation,
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def observation_values(observation: Observation) -> Values:
+    """All but `at`, which the database's clock tells."""
+    return {
+        "reachable": observation.reachable,
+        "sentence": observation.sentence,
+        "version": observation.version,
+        "host_key": observation.host_key,
+        "foreign_binds": [asdict(bind) for bind in observation.foreign_binds],
+        "findings": list(observation.findings),
+        "repair": observation.repair,
+        "facts": dict(observation.facts),
+    }
+
+
+def observation_from(row: Row) -> Observation:
+    return Observation(
+        reachable=row["reachable"],
+        sentence=row["sentence"],
+        version=row["version"],
+        host_key=row["host_key"],
+        foreign_binds=tuple(Bind(**bind) for bind in row["foreign_binds"]),
+        findings=tuple(row["findings"]),
+        repair=row["repair"],
+        facts=row["facts"],
+        at=row["observed_at"],
+    )
+
+
+def lease_from(row: Row) -> Lease:
+    return Lease(
+        device_id=row["device_id"], owner=row["owner"], epoch=row["epoch"], expires_at=float(row["expires_at"])
+    )
+
+
+def reservation_values(reservation: Reservation) -> Values:
+    return asdict(reservation)
+
+
+def reservation_from(row: Row) -> Reservation:
+    return Reservation(
+        device_id=row["device_id"],
+        address=row["address"],
+        port=row["port"],
+        load_balancer_id=row["load_balancer_id"],
+    )
+
+
+# --- health monitors ------------------------------------------------------------------
+
+
+def monitor_values(monitor: HealthMonitor) -> Values:
+    return {
+        "id": monitor.id,
+        "project_id": monitor.project_id,
+        "name": monitor.name,
+        "type": monitor.type.value,
+        "delay": float(monitor.delay),
+        "timeout": float(monitor.timeout),
+        "rise": monitor.rise,
+        "fall": monitor.fall,
+        "http": None if monitor.http is None else asdict(monitor.http),
+        "admin_up": monitor.admin_up,
+        "extras": dict(monitor.extras),
+    }
+
+
+def monitor_from(row: Row) -> HealthMonitor:
+    return HealthMonitor(
+        id=row["id"],
+        project_id=row["project_id"],
+        name=row["name"],
+        type=MonitorType(row["type"]),
+        delay=row["delay"],
+        timeout=row["timeout"],
+        rise=row["rise"],
+        fall=row["fall"],
+        http=None if row["http"] is None else HttpCheck(**row["http"]),
+        admin_up=row["admin_up"],
+        extras=row["extras"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+# --- load balancers ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Children:
+    """The rows below load balancers, one field per table of that name, each ordered by `ordinal`.
+
+    The fields are in an order in which rows can be inserted: what is referred to comes first.
+    """
+
+    virtual_ips: Sequence[Row] = ()
+    pools: Sequence[Row] = ()
+    members: Sequence[Row] = ()
+    pool_health_monitors: Sequence[Row] = ()
+    session_persistences: Sequence[Row] = ()
+    listeners: Sequence[Row] = ()
+    l7_policies: Sequence[Row] = ()
+    l7_rules: Sequence[Row] = ()
+
+
+def load_balancer_values(balancer: LoadBalancer) -> Values:
+    """The load balancer's own row, without what deployments record: applied generation and notices."""
+    return {
+        "id": balancer.id,
+        "project_id": balancer.project_id,
+        "name": balancer.name,
+        "description": balancer.description,
+        "admin_up": balancer.admin_up,
+        "device_id": balancer.device_id,
+        "pinned": balancer.pinned,
+        "generation": balancer.generation,
+        "deleted": balancer.deleted,
+        "error_sentence": balancer.error.sentence if balancer.error else None,
+        "error_generation": balancer.error.generation if balancer.error else None,
+        "extras": dict(balancer.extras),
+    }
+
+
+def children_values(balancer: LoadBalancer) -> Children:
+    """The rows below one load balancer as they are to be written."""
+    policies = [
+        (listener.id, i, policy) for listener in balancer.listeners for i, policy in enumerate(listener.l7_policies)
+    ]
+    return Children(
+        virtual_ips=[
+            {"load_balancer_id": balancer.id, "ordinal": i, **asdict(vip)} for i, vip in enumerate(balancer.virtual_ips)
+        ],
+        pools=[_pool_values(pool, balancer.id, i) for i, pool in enumerate(balancer.pools)],
+        members=[
+            _member_values(member, pool.id, i) for pool in balancer.pools for i, member in enumerate(pool.members)
+        ],
+        pool_health_monitors=[
+            {"pool_id": pool.id, "health_monitor_id": monitor_id, "ordinal": i}
+            for pool in balancer.pools
+            for i, monitor_id in enumerate(dict.fromkeys(pool.health_monitor_ids))
+        ],
+        session_persistences=[
+            _persistence_values(pool.session_persistence, pool.id)
+            for pool in balancer.pools
+            if pool.session_persistence is not None
+        ],
+        listeners=[_listener_values(listener, balancer.id, i) for i, listener in enumerate(balancer.listeners)],
+        l7_policies=[_policy_values(policy, listener_id, i) for listener_id, i, policy in policies],
+        l7_rules=[
+            {"l7_policy_id": policy.id, "ordinal": i, **asdict(rule)}
+            for _, _, policy in policies
+            for i, rule in enumerate(policy.rules)
+        ],
+    )
+
+
+def load_balancers_from(rows: Iterable[Row], children: Children) -> list[LoadBalancer]:
+    """The load balancers of `rows`, in their order; `children` may hold those of others too."""
+    rules = _by(children.l7_rules, "l7_policy_id")
+    policies = _by(children.l7_policies, "listener_id")
+    members = _by(children.members, "pool_id")
+    monitors = _by(children.pool_health_monitors, "pool_id")
+    persistences = {row["pool_id"]: row for row in children.session_persistences}
+    virtual_ips = _by(children.virtual_ips, "load_balancer_id")
+    listeners = _by(children.listeners, "load_balancer_id")
+    pools = _by(children.pools, "load_balancer_id")
+    return [
+        LoadBalancer(
+            id=row["id"],
+            project_id=row["project_id"],
+            name=row["name"],
+            description=row["description"],
+            admin_up=row["admin_up"],
+            virtual_ips=tuple(map(_virtual_ip_from, virtual_ips[row["id"]])),
+            listeners=tuple(
+                _listener_from(
+                    each, tuple(_policy_from(policy, rules[policy["id"]]) for policy in policies[each["id"]])
+                )
+                for each in listeners[row["id"]]
+            ),
+            pools=tuple(
+                _pool_from(each, members[each["id"]], monitors[each["id"]], persistences.get(each["id"]))
+                for each in pools[row["id"]]
+            ),
+            device_id=row["device_id"],
+            pinned=row["pinned"],
+            generation=row["generation"],
+            applied_generation=row["applied_generation"],
+            deleted=row["deleted"],
+            error=None
+            if row["error_sentence"] is None
+            else LoadBalancerError(sentence=row["error_sentence"], generation=row["error_generation"]),
+            notices=tuple(row["notices"]),
+            extras=row["extras"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+        )
+        for row in rows
+    ]
+
+
+def _by(rows: Iterable[Row], column: str) -> Mapping[str, list[Row]]:
+    groups: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row[column]].append(row)
+    return groups
+
+
+def _virtual_ip_from(row: Row) -> VirtualIp:
+    return VirtualIp(
+        id=row["id"],
+        address=row["address"],
+        prefix_length=row["prefix_length"],
+        subnet_id=row["subnet_id"],
+        port_id=row["port_id"],
+    )
+
+
+def _listener_values(listener: Listener, load_balancer_id: str, ordinal: int) -> Values:
+    return {
+        "id": listener.id,
+        "load_balancer_id": load_balancer_id,
+        "ordinal": ordinal,
+        "name": listener.name,
+        "description": listener.description,
+        "virtual_ip_ids": list(listener.virtual_ip_ids),
+        "protocol": listener.protocol.value,
+        "port": listener.port,
+        "default_pool_id": listener.default_pool_id,
+        "connection_limit": listener.connection_limit,
+        "timeout_client": listener.timeouts.client,
+        "timeout_member_connect": listener.timeouts.member_connect,
+        "timeout_member_data": listener.timeouts.member_data,
+        "timeout_tcp_inspect": listener.timeouts.tcp_inspect,
+        "insert_headers": dict(listener.insert_headers),
+        "allowed_cidrs": list(listener.allowed_cidrs),
+        "tls": None if listener.tls is None else dict(listener.tls),
+        "admin_up": listener.admin_up,
+        "extras": dict(listener.extras),
+    }
+
+
+def _listener_from(row: Row, policies: tuple[L7Policy, ...]) -> Listener:
+    return Listener(
+        id=row["id"],
+        name=row["name"],
+        description=row["description"],
+        virtual_ip_ids=tuple(row["virtual_ip_ids"]),
+        protocol=Protocol(row["protocol"]),
+        port=row["port"],
+        default_pool_id=row["default_pool_id"],
+        connection_limit=row["connection_limit"],
+        timeouts=Timeouts(
+            client=row["timeout_client"],
+            member_connect=row["timeout_member_connect"],
+            member_data=row["timeout_member_data"],
+            tcp_inspect=row["timeout_tcp_inspect"],
+        ),
+        insert_headers=row["insert_headers"],
+        allowed_cidrs=tuple(row["allowed_cidrs"]),
+        tls=row["tls"],
+        l7_policies=policies,
+        admin_up=row["admin_up"],
+        extras=row["extras"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _policy_values(policy: L7Policy, listener_id: str, ordinal: int) -> Values:
+    return {
+        "id": policy.id,
+        "listener_id": listener_id,
+        "ordinal": ordinal,
+        "name": policy.name,
+        "description": policy.description,
+        "position": policy.position,
+        "action": policy.action,
+        "redirect": dict(policy.redirect),
+        "admin_up": policy.admin_up,
+    }
+
+
+def _policy_from(row: Row, rules: Iterable[Row]) -> L7Policy:
+    return L7Policy(
+        id=row["id"],
+        name=row["name"],
+        description=row["description"],
+        position=row["position"],
+        action=row["action"],
+        redirect=row["redirect"],
+        rules=tuple(map(_rule_from, rules)),
+        admin_up=row["admin_up"],
+    )
+
+
+def _rule_from(row: Row) -> L7Rule:
+    return L7Rule(
+        id=row["id"],
+        type=row["type"],
+        compare_type=row["compare_type"],
+        value=row["value"],
+        key=row["key"],
+        invert=row["invert"],
+        admin_up=row["admin_up"],
+    )
+
+
+def _pool_values(pool: Pool, load_balancer_id: str, ordinal: int) -> Values:
+    return {
+        "id": pool.id,
+        "load_balancer_id": load_balancer_id,
+        "ordinal": ordinal,
+        "name": pool.name,
+        "description": pool.description,
+        "protocol": pool.protocol.value,
+        "algorithm": pool.algorithm.value,
+        "admin_up": pool.admin_up,
+    }
+
+
+def _pool_from(row: Row, members: Iterable[Row], monitors: Iterable[Row], persistence: Row | None) -> Pool:
+    return Pool(
+        id=row["id"],
+        name=row["name"],
+        description=row["description"],
+        protocol=Protocol(row["protocol"]),
+        algorithm=Algorithm(row["algorithm"]),
+        members=tuple(map(_member_from, members)),
+        health_monitor_ids=tuple(each["health_monitor_id"] for each in monitors),
+        session_persistence=None if persistence is None else _persistence_from(persistence),
+        admin_up=row["admin_up"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _member_values(member: Member, pool_id: str, ordinal: int) -> Values:
+    return {
+        "id": member.id,
+        "pool_id": pool_id,
+        "ordinal": ordinal,
+        "name": member.name,
+        "address": member.address,
+        "port": member.port,
+        "weight": member.weight,
+        "backup": member.backup,
+        "subnet_id": member.subnet_id,
+        "monitor_address": member.monitor_address,
+        "monitor_port": member.monitor_port,
+        "max_connections": member.limits.max_connections,
+        "min_connections": member.limits.min_connections,
+        "slow_start": member.limits.slow_start,
+        "check_interval": None if member.check.interval is None else float(member.check.interval),
+        "check_rise": member.check.rise,
+        "check_fall": member.check.fall,
+        "cookie": member.cookie,
+        "admin_up": member.admin_up,
+        "rotation": member.rotation.value,
+        "extras": dict(member.extras),
+    }
+
+
+def _member_from(row: Row) -> Member:
+    return Member(
+        id=row["id"],
+        name=row["name"],
+        address=row["address"],
+        port=row["port"],
+        weight=row["weight"],
+        backup=row["backup"],
+        subnet_id=row["subnet_id"],
+        monitor_address=row["monitor_address"],
+        monitor_port=row["monitor_port"],
+        limits=MemberLimits(
+            max_connections=row["max_connections"],
+            min_connections=row["min_connections"],
+            slow_start=row["slow_start"],
+        ),
+        check=MemberCheck(interval=row["check_interval"], rise=row["check_rise"], fall=row["check_fall"]),
+        cookie=row["cookie"],
+        admin_up=row["admin_up"],
+        rotation=Rotation(row["rotation"]),
+        extras=row["extras"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _persistence_values(persistence: SessionPersistence, pool_id: str) -> Values:
+    return {
+        "id": persistence.id,
+        "pool_id": pool_id,
+        "kind": persistence.kind.value,
+        "cookie_name": persistence.cookie_name,
+        "timeout": persistence.timeout,
+        "extras": dict(persistence.extras),
+    }
+
+
+def _persistence_from(row: Row) -> SessionPersistence:
+    return SessionPersistence(
+        id=row["id"],
+        kind=PersistenceKind(row["kind"]),
+        cookie_name=row["cookie_name"],
+        timeout=row["timeout"],
+        extras=row["extras"],
+    )
+
+
+# --- differences ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What turns the stored rows of a table into the wanted ones.
+
+    `changed` pairs each wanted row with whether more than its place in the order differs.
+    """
+
+    added: Sequence[Row]
+    changed: Sequence[tuple[Row, bool]]
+    gone: Sequence[Key]
+
+
+def difference(stored: Iterable[Row], wanted: Iterable[Row], key: Collection[str]) -> Difference:
+    """`key` names the columns that tell rows apart; columns that wanted rows do not name are not compared."""
+    before = {tuple(row[name] for name in key): row for row in stored}
+    after = {tuple(row[name] for name in key): row for row in wanted}
+    changed = []
+    for identity, row in after.items():
+        if identity in before:
+            differing = {name for name, value in row.items() if _differs(before[identity][name], value)}
+            if differing:
+                changed.append((row, differing != {"ordinal"}))
+    return Difference(
+        added=[row for identity, row in after.items() if identity not in before],
+        changed=changed,
+        gone=[identity for identity in before if identity not in after],
+    )
+
+
+def _differs(stored: Any, wanted: Any) -> bool:
+    """In free-form values 1, 1.0 and true are different things, and so is another order of keys."""
+    return repr(stored) != repr(wanted) if isinstance(wanted, (dict, list)) else bool(stored != wanted)
+
+
+# --- what a deployment changes -----------------------------------------------------------
+
+
+def applied_values(row: Row, deployed: LoadBalancer, applied: Applied, notices: tuple[str, ...]) -> Values:
+    """What a deployment of `deployed` makes of its stored `row`, which may be of a later generation by now."""
+    rejection = applied.rejected.get(deployed.id)
+    values = {
+        "applied_generation": row["applied_generation"],
+        "error_sentence": row["error_sentence"],
+        "error_generation": row["error_generation"],
+        "notices": list(notices),
+        "accepted_block": applied.accepted_blocks.get(deployed.id),
+    }
+    if rejection is None:
+        values["applied_generation"] = max(row["applied_generation"], deployed.generation)
+    if row["error_generation"] is None or row["error_generation"] <= deployed.generation:
+        values["error_sentence"] = rejection
+        values["error_generation"] = None if rejection is None else deployed.generation
+    return values
+
+
+def failed_values(row: Row, asked: LoadBalancer, sentence: str) -> Values:
+    """What a failed deployment makes of the stored `row` of a load balancer that `asked` for it."""
+    waited = asked.generation > row["applied_generation"]
+    if waited and (row["error_generation"] is None or row["error_generation"] <= asked.generation):
+        return {"error_sentence": sentence, "error_generation": asked.generation}
+    return {"error_sentence": row["error_sentence"], "error_generation": row["error_generation"]}
+
+
+def freed_reservations(
+    held: Iterable[Reservation], spec: DeviceSpec, applied: Applied, rows: Mapping[str, Row]
+) -> list[Reservation]:
+    """Those of the device that nothing needs any more now that it runs `spec`.
+
+    `rows` are the load balancers that are on the device at present, deleted ones included, by their ids. A load
+    balancer that was rejected or changed since keeps all that it holds: its next deployment will tell.
+    """
+    runs = {
+        balancer.id: wanted_addresses(balancer)
+        for balancer in spec.load_balancers
+        if balancer.id not in applied.rejected
+        and balancer.id in rows
+        and rows[balancer.id]["generation"] == balancer.generation
+    }
+    left = {i for i in spec.removed if i not in rows or rows[i]["deleted"]}
+    return [
+        each
+        for each in held
+        if each.load_balancer_id in left
+        or (each.load_balancer_id in runs and (each.address, each.port) not in runs[each.load_balancer_id])
+    ]

@@ -1,0 +1,298 @@
+"""The tables of the first version."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+LONG_TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "devices",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("type", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.String(length=255), nullable=True),
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=False),
+        sa.Column("username", sa.String(length=255), nullable=False),
+        sa.Column("password", sa.Text(), nullable=True),
+        sa.Column("private_key", sa.Text(), nullable=True),
+        sa.Column("key_filename", sa.Text(), nullable=True),
+        sa.Column("host_key", sa.Text(), nullable=True),
+        sa.Column("capabilities", LONG_TEXT, nullable=True),
+        sa.Column("supports_ipv6", sa.Boolean(), nullable=False),
+        sa.Column("admin_state", sa.String(length=32), nullable=False),
+        sa.Column("interface", sa.String(length=64), nullable=True),
+        sa.Column("config_path", sa.String(length=500), nullable=False),
+        sa.Column("socket", sa.String(length=255), nullable=True),
+        sa.Column("extras", LONG_TEXT, nullable=False),
+        sa.Column("desired_revision", sa.BigInteger(), nullable=False),
+        sa.Column("applied_revision", sa.BigInteger(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("retry_at", sa.Double(), nullable=True),
+        sa.Column("halted_revision", sa.BigInteger(), nullable=True),
+        sa.Column("waiting_since", sa.Double(), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_devices"),
+        sa.UniqueConstraint("host", "port", "config_path", name="uq_devices_host_port_config_path"),
+    )
+    op.create_table(
+        "health_monitors",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("project_id", sa.String(length=255), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("type", sa.String(length=32), nullable=False),
+        sa.Column("delay", sa.Double(), nullable=False),
+        sa.Column("timeout", sa.Double(), nullable=False),
+        sa.Column("rise", sa.Integer(), nullable=False),
+        sa.Column("fall", sa.Integer(), nullable=False),
+        sa.Column("http", LONG_TEXT, nullable=True),
+        sa.Column("admin_up", sa.Boolean(), nullable=False),
+        sa.Column("extras", LONG_TEXT, nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_health_monitors"),
+    )
+    op.create_table(
+        "device_observations",
+        sa.Column("device_id", sa.String(length=32), nullable=False),
+        sa.Column("observed_at", sa.Double(), nullable=False),
+        sa.Column("reachable", sa.Boolean(), nullable=False),
+        sa.Column("sentence", sa.Text(), nullable=False),
+        sa.Column("version", sa.String(length=255), nullable=True),
+        sa.Column("host_key", sa.Text(), nullable=True),
+        sa.Column("foreign_binds", LONG_TEXT, nullable=False),
+        sa.Column("findings", LONG_TEXT, nullable=False),
+        sa.Column("repair", sa.Text(), nullable=True),
+        sa.Column("facts", LONG_TEXT, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["device_id"], ["devices.id"], name="fk_device_observations_device_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("device_id", name="pk_device_observations"),
+    )
+    op.create_table(
+        "leases",
+        sa.Column("device_id", sa.String(length=32), nullable=False),
+        sa.Column("owner", sa.String(length=255), nullable=True),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_leases_device_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("device_id", name="pk_leases"),
+    )
+    op.create_table(
+        "load_balancers",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("project_id", sa.String(length=255), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("admin_up", sa.Boolean(), nullable=False),
+        sa.Column("device_id", sa.String(length=32), nullable=False),
+        sa.Column("pinned", sa.Boolean(), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("applied_generation", sa.BigInteger(), nullable=False),
+        sa.Column("deleted", sa.Boolean(), nullable=False),
+        sa.Column("error_sentence", sa.Text(), nullable=True),
+        sa.Column("error_generation", sa.BigInteger(), nullable=True),
+        sa.Column("notices", LONG_TEXT, nullable=False),
+        sa.Column("extras", LONG_TEXT, nullable=False),
+        sa.Column("accepted_block", LONG_TEXT, nullable=True),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_load_balancers_device_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_load_balancers"),
+    )
+    op.create_index("ix_load_balancers_device_id", "load_balancers", ["device_id"])
+    op.create_index("ix_load_balancers_project_id", "load_balancers", ["project_id"])
+    op.create_table(
+        "reservations",
+        sa.Column("device_id", sa.String(length=32), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("port", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("load_balancer_id", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_reservations_device_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("device_id", "address", "port", name="pk_reservations"),
+    )
+    op.create_index("ix_reservations_load_balancer_id", "reservations", ["load_balancer_id"])
+    op.create_table(
+        "pools",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("load_balancer_id", sa.String(length=32), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("protocol", sa.String(length=32), nullable=False),
+        sa.Column("algorithm", sa.String(length=32), nullable=False),
+        sa.Column("admin_up", sa.Boolean(), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["load_balancer_id"], ["load_balancers.id"], name="fk_pools_load_balancer_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_pools"),
+    )
+    op.create_index("ix_pools_load_balancer_id", "pools", ["load_balancer_id"])
+    op.create_table(
+        "virtual_ips",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("load_balancer_id", sa.String(length=32), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("prefix_length", sa.Integer(), nullable=True),
+        sa.Column("subnet_id", sa.String(length=64), nullable=True),
+        sa.Column("port_id", sa.String(length=64), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["load_balancer_id"], ["load_balancers.id"], name="fk_virtual_ips_load_balancer_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_virtual_ips"),
+    )
+    op.create_index("ix_virtual_ips_load_balancer_id", "virtual_ips", ["load_balancer_id"])
+    op.create_table(
+        "listeners",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("load_balancer_id", sa.String(length=32), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("virtual_ip_ids", LONG_TEXT, nullable=False),
+        sa.Column("protocol", sa.String(length=32), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=False),
+        sa.Column("default_pool_id", sa.String(length=32), nullable=True),
+        sa.Column("connection_limit", sa.Integer(), nullable=True),
+        sa.Column("timeout_client", sa.Integer(), nullable=True),
+        sa.Column("timeout_member_connect", sa.Integer(), nullable=True),
+        sa.Column("timeout_member_data", sa.Integer(), nullable=True),
+        sa.Column("timeout_tcp_inspect", sa.Integer(), nullable=True),
+        sa.Column("insert_headers", LONG_TEXT, nullable=False),
+        sa.Column("allowed_cidrs", LONG_TEXT, nullable=False),
+        sa.Column("tls", LONG_TEXT, nullable=True),
+        sa.Column("admin_up", sa.Boolean(), nullable=False),
+        sa.Column("extras", LONG_TEXT, nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["default_pool_id"], ["pools.id"], name="fk_listeners_default_pool_id"),
+        sa.ForeignKeyConstraint(
+            ["load_balancer_id"], ["load_balancers.id"], name="fk_listeners_load_balancer_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_listeners"),
+    )
+    op.create_index("ix_listeners_default_pool_id", "listeners", ["default_pool_id"])
+    op.create_index("ix_listeners_load_balancer_id", "listeners", ["load_balancer_id"])
+    op.create_table(
+        "members",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("pool_id", sa.String(length=32), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("address", sa.String(length=255), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=False),
+        sa.Column("weight", sa.Integer(), nullable=False),
+        sa.Column("backup", sa.Boolean(), nullable=False),
+        sa.Column("subnet_id", sa.String(length=64), nullable=True),
+        sa.Column("monitor_address", sa.String(length=255), nullable=True),
+        sa.Column("monitor_port", sa.Integer(), nullable=True),
+        sa.Column("max_connections", sa.Integer(), nullable=True),
+        sa.Column("min_connections", sa.Integer(), nullable=True),
+        sa.Column("slow_start", sa.Integer(), nullable=True),
+        sa.Column("check_interval", sa.Double(), nullable=True),
+        sa.Column("check_rise", sa.Integer(), nullable=True),
+        sa.Column("check_fall", sa.Integer(), nullable=True),
+        sa.Column("cookie", sa.String(length=255), nullable=True),
+        sa.Column("admin_up", sa.Boolean(), nullable=False),
+        sa.Column("rotation", sa.String(length=32), nullable=False),
+        sa.Column("extras", LONG_TEXT, nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name="fk_members_pool_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name="pk_members"),
+    )
+    op.create_index("ix_members_pool_id", "members", ["pool_id"])
+    op.create_table(
+        "pool_health_monitors",
+        sa.Column("pool_id", sa.String(length=32), nullable=False),
+        sa.Column("health_monitor_id", sa.String(length=32), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["health_monitor_id"],
+            ["health_monitors.id"],
+            name="fk_pool_health_monitors_health_monitor_id",
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name="fk_pool_health_monitors_pool_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("pool_id", "health_monitor_id", name="pk_pool_health_monitors"),
+    )
+    op.create_index("ix_pool_health_monitors_health_monitor_id", "pool_health_monitors", ["health_monitor_id"])
+    op.create_table(
+        "session_persistences",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("pool_id", sa.String(length=32), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("cookie_name", sa.String(length=255), nullable=True),
+        sa.Column("timeout", sa.Integer(), nullable=True),
+        sa.Column("extras", LONG_TEXT, nullable=False),
+        sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name="fk_session_persistences_pool_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name="pk_session_persistences"),
+        sa.UniqueConstraint("pool_id", name="uq_session_persistences_pool_id"),
+    )
+    op.create_table(
+        "l7_policies",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("listener_id", sa.String(length=32), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("action", sa.String(length=64), nullable=False),
+        sa.Column("redirect", LONG_TEXT, nullable=False),
+        sa.Column("admin_up", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["listener_id"], ["listeners.id"], name="fk_l7_policies_listener_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_l7_policies"),
+    )
+    op.create_index("ix_l7_policies_listener_id", "l7_policies", ["listener_id"])
+    op.create_table(
+        "l7_rules",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("l7_policy_id", sa.String(length=32), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("type", sa.String(length=64), nullable=False),
+        sa.Column("compare_type", sa.String(length=64), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=True),
+        sa.Column("invert", sa.Boolean(), nullable=False),
+        sa.Column("admin_up", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["l7_policy_id"], ["l7_policies.id"], name="fk_l7_rules_l7_policy_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_l7_rules"),
+    )
+    op.create_index("ix_l7_rules_l7_policy_id", "l7_rules", ["l7_policy_id"])
+
+
+def downgrade() -> None:
+    op.drop_table("l7_rules")
+    op.drop_table("l7_policies")
+    op.drop_table("session_persistences")
+    op.drop_table("pool_health_monitors")
+    op.drop_table("members")
+    op.drop_table("listeners")
+    op.drop_table("virtual_ips")
+    op.drop_table("pools")
+    op.drop_table("reservations")
+    op.drop_table("load_balancers")
+    op.drop_table("leases")
+    op.drop_table("device_observations")
+    op.drop_table("health_monitors")
+    op.drop_table("devices")

@@ -1,0 +1,284 @@
+"""The repository over SQL: `balancer.core.ports.Repository`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, not_, or_, select, update
+
+from balancer.core.model import (
+    AdminState,
+    Applied,
+    Candidate,
+    DeviceSpec,
+    Lease,
+    Observation,
+)
+from balancer.core.ports import DueDevice
+from balancer.db import engine as database
+from balancer.db import mapping, migrations
+from balancer.db.engine import db_now
+from balancer.db.leases import gone_owners, is_mine, lost
+from balancer.db.mapping import Row, Values
+from balancer.db.tables import device_observations, devices, leases, load_balancers, reservations
+from balancer.db.transaction import SqlTransaction
+
+_DEPLOYMENT_COLUMNS = (
+    "id",
+    "generation",
+    "applied_generation",
+    "deleted",
+    "error_sentence",
+    "error_generation",
+    "notices",
+    "accepted_block",
+)
+
+
+class SqlRepository:
+    """Every method is a transaction of its own. Raises `DatabaseUnavailable` besides what is said."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[SqlTransaction]:
+        with database.read(self._engine) as connection:
+            yield SqlTransaction(connection)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[SqlTransaction]:
+        with database.write(self._engine) as connection:
+            yield SqlTransaction(connection)
+
+    def check_synced(self) -> None:
+        migrations.check(self._engine)
+
+    def now(self) -> float:
+        with self.read() as transaction:
+            return transaction.clock()
+
+    # --- what is to be done ------------------------------------------------------
+
+    def due(self, *, observe_interval: float, limit: int) -> list[DueDevice]:
+        """What is to be deployed comes first, each kind in the order of waiting. A deployment that mends what an
+        observation found missing counts as one; an unreachable device is not looked at during its back-off. The
+        lease of a process of this host that is gone is no live one."""
+        free = or_(leases.c.owner.is_(None), leases.c.expires_at <= db_now(), *self._owned_by_the_gone())
+        serviced = and_(devices.c.admin_state != AdminState.MAINTENANCE.value, free)
+        backs_off = func.coalesce(devices.c.retry_at, 0.0) > db_now()
+        deploy = and_(_undeployed(), not_(backs_off))
+        observed = device_observations.c
+        observe = and_(
+            not_(deploy),
+            or_(observed.observed_at.is_(None), observed.observed_at <= db_now() - observe_interval),
+            not_(and_(backs_off, observed.reachable.is_(False))),
+        )
+        with database.read(self._engine) as connection:
+
+            def find(condition: ColumnElement[bool], since: ColumnElement[Any], most: int) -> Sequence[str]:
+                query = select(devices.c.id).select_from(_DEVICES_AND_MORE).where(serviced, condition)
+                return connection.scalars(query.order_by(since, devices.c.id).limit(most)).all()
+
+            first = find(deploy, func.coalesce(devices.c.retry_at, devices.c.waiting_since), limit)
+            then = find(observe, func.coalesce(observed.observed_at, 0.0), limit - len(first))
+        return [DueDevice(device_id=each, reason="deploy") for each in first] + [
+            DueDevice(device_id=each, reason="observe") for each in then
+        ]
+
+    def next_due_in(self) -> float | None:
+        """0.0 when the wait is over already. Observations do not count: they are found by looking."""
+        gone = set(gone_owners(self._engine))
+        query = (
+            select(devices.c.retry_at, leases.c.owner, leases.c.expires_at, db_now().label("now"))
+            .select_from(_DEVICES_AND_MORE)
+            .where(devices.c.admin_state != AdminState.MAINTENANCE.value, _undeployed())
+        )
+        waits = []
+        with database.read(self._engine) as connection:
+            for row in connection.execute(query).mappings():
+                until = [row["retry_at"]] if row["retry_at"] is not None else []
+                if row["owner"] is not None and row["owner"] not in gone:
+                    until.append(row["expires_at"])
+                if until:
+                    waits.append(max(0.0, max(until) - float(row["now"])))
+        return min(waits, default=None)
+
+    def _owned_by_the_gone(self) -> list[ColumnElement[bool]]:
+        owners = gone_owners(self._engine)
+        return [leases.c.owner.in_(owners)] if owners else []
+
+    def load_spec(self, device_id: str) -> DeviceSpec | None:
+        with database.read(self._engine) as connection:
+            state = (
+                connection.execute(
+                    select(devices.c.desired_revision, devices.c.failures).where(devices.c.id == device_id)
+                )
+                .mappings()
+                .first()
+            )
+            if state is None:
+                return None
+            transaction = SqlTransaction(connection)
+            balancers = sorted(transaction.load_balancers(device_id=device_id), key=lambda each: each.id)
+            monitor_ids = {i for each in balancers for pool in each.pools for i in pool.health_monitor_ids}
+            return DeviceSpec(
+                device=transaction.device(device_id),
+                load_balancers=tuple(balancers),
+                monitors=tuple(transaction.monitors(sorted(monitor_ids))),
+                revision=state["desired_revision"],
+                accepted_blocks=_accepted_blocks(connection, device_id),
+                removed=_removed(connection, device_id),
+                failures=state["failures"],
+            )
+
+    # --- what was done -------------------------------------------------------------
+
+    def record_observation(self, lease: Lease, observation: Observation) -> None:
+        with self._fenced(lease) as (connection, now):
+            _store_observation(connection, lease.device_id, observation, now)
+
+    def record_applied(self, lease: Lease, spec: DeviceSpec, candidate: Candidate, applied: Applied) -> None:
+        """A later generation than the deployed one stays pending; its reservations are all kept. What the
+        renderer rejected counts as rejected."""
+        applied = replace(applied, rejected={**candidate.rejected, **applied.rejected})
+        with self._fenced(lease) as (connection, now):
+            transaction = SqlTransaction(connection)
+            connection.execute(
+                update(devices)
+                .where(devices.c.id == lease.device_id)
+                .values(
+                    applied_revision=spec.revision,
+                    error=None,
+                    failures=0,
+                    retry_at=None,
+                    halted_revision=None,
+                    waiting_since=now,
+                )
+            )
+            if applied.observation is not None:
+                _store_observation(connection, lease.device_id, applied.observation, now)
+            else:
+                connection.execute(
+                    update(device_observations)
+                    .where(device_observations.c.device_id == lease.device_id)
+                    .values(repair=None)
+                )
+            rows = _deployment_rows(connection, lease.device_id)
+            transaction.update_load_balancers(
+                (row, mapping.applied_values(row, each, applied, candidate.notices.get(each.id, ())))
+                for each in spec.load_balancers
+                if (row := rows.get(each.id)) is not None
+            )
+            held = transaction.reservations(lease.device_id)
+            transaction.free_reservations(mapping.freed_reservations(held, spec, applied, rows))
+            transaction.purge_load_balancers([i for i in spec.removed if i in rows and rows[i]["deleted"]])
+
+    def record_failure(self, lease: Lease, spec: DeviceSpec, sentence: str, *, retry_after: float | None) -> None:
+        """A change that came meanwhile is tried without a pause: it may be what mends the failure."""
+        with self._fenced(lease) as (connection, now):
+            this = devices.c.id == lease.device_id
+            connection.execute(
+                update(devices)
+                .where(this)
+                .values(
+                    error=sentence,
+                    failures=devices.c.failures + 1,
+                    retry_at=None,
+                    halted_revision=spec.revision if retry_after is None else None,
+                )
+            )
+            if retry_after is not None:
+                connection.execute(
+                    update(devices)
+                    .where(this, devices.c.desired_revision == spec.revision)
+                    .values(retry_at=now + retry_after)
+                )
+                return
+            rows = _deployment_rows(connection, lease.device_id)
+            SqlTransaction(connection).update_load_balancers(
+                (row, mapping.failed_values(row, each, sentence))
+                for each in spec.load_balancers
+                if (row := rows.get(each.id)) is not None
+            )
+
+    @contextlib.contextmanager
+    def _fenced(self, lease: Lease) -> Iterator[tuple[Connection, float]]:
+        """A write transaction that nobody can take the lease away from; gives the database's time with it.
+
+        Raises `LeaseLost`. The expiry does not matter: who takes an expired lease changes its epoch.
+        """
+        with database.write(self._engine) as connection:
+            query = select(db_now()).where(leases.c.device_id == lease.device_id, *is_mine(lease))
+            now = connection.scalar(query.with_for_update())
+            if now is None:
+                raise lost(lease)
+            yield connection, float(now)
+
+
+_DEVICES_AND_MORE = devices.outerjoin(leases, leases.c.device_id == devices.c.id).outerjoin(
+    device_observations, device_observations.c.device_id == devices.c.id
+)
+
+
+def _undeployed() -> ColumnElement[bool]:
+    """There is something to deploy, and it did not fail for good."""
+    return and_(
+        or_(
+            devices.c.desired_revision > devices.c.applied_revision,
+            device_observations.c.repair.is_not(None),
+        ),
+        or_(
+            devices.c.halted_revision.is_(None),
+            devices.c.desired_revision > devices.c.halted_revision,
+        ),
+    )
+
+
+def _deployment_rows(connection: Connection, device_id: str) -> Mapping[str, Row]:
+    """What deployments write, of every load balancer that is on the device now, deleted ones included."""
+    query = select(*(load_balancers.c[name] for name in _DEPLOYMENT_COLUMNS))
+    rows = connection.execute(query.where(load_balancers.c.device_id == device_id)).mappings()
+    return {row["id"]: row for row in rows}
+
+
+def _accepted_blocks(connection: Connection, device_id: str) -> dict[str, str]:
+    query = select(load_balancers.c.id, load_balancers.c.accepted_block).where(
+        load_balancers.c.device_id == device_id,
+        load_balancers.c.deleted.is_(False),
+        load_balancers.c.accepted_block.is_not(None),
+    )
+    return {row["id"]: row["accepted_block"] for row in connection.execute(query).mappings()}
+
+
+def _removed(connection: Connection, device_id: str) -> dict[str, int]:
+    """Load balancers that must not run on the device (any more) and were not seen to be off it, with their
+    present generation; 0 when there is no row of it any more."""
+    here = and_(load_balancers.c.device_id == device_id, load_balancers.c.deleted.is_(False))
+    holders = (
+        select(reservations.c.load_balancer_id, func.coalesce(load_balancers.c.generation, 0))
+        .select_from(reservations.outerjoin(load_balancers, load_balancers.c.id == reservations.c.load_balancer_id))
+        .where(reservations.c.device_id == device_id, or_(load_balancers.c.id.is_(None), not_(here)))
+    )
+    deleted = select(load_balancers.c.id, load_balancers.c.generation).where(
+        load_balancers.c.device_id == device_id, load_balancers.c.deleted.is_(True)
+    )
+    return dict(sorted((key, value) for query in (holders, deleted) for key, value in connection.execute(query)))
+
+
+def _store_observation(connection: Connection, device_id: str, observation: Observation, now: float) -> None:
+    values: Values = {**mapping.observation_values(observation), "observed_at": now}
+    stored = connection.execute(
+        update(device_observations).where(device_observations.c.device_id == device_id).values(**values)
+    )
+    if not stored.rowcount:
+        connection.execute(insert(device_observations).values(device_id=device_id, **values))
+    if observation.host_key is not None:
+        connection.execute(
+            update(devices)
+            .where(devices.c.id == device_id, devices.c.host_key.is_(None))
+            .values(host_key=observation.host_key)
+        )

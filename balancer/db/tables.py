@@ -1,0 +1,346 @@
+"""The tables. What they hold is described by `balancer.core.model`; comments tell only of columns beyond that.
+
+`ordinal` columns keep the order of children. Every constraint has a name, every key a length, so that the same
+definition serves every database. `balancer/db/migrations` must be changed along with this module (a test compares).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Column, ForeignKey, Index, Table, UniqueConstraint
+from sqlalchemy.dialects import mysql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_LONG_TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value in a text column: returned exactly as it was given, the order of keys included, which the
+    databases' own JSON types do not promise. None is NULL."""
+
+    impl = _LONG_TEXT
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(value, separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        return {} if value == "{}" else json.loads(value)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, stored in UTC with microseconds."""
+
+    impl = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def _id() -> Column[str]:
+    return Column("id", sa.String(32), primary_key=True)
+
+
+def _parent(name: str, table: str, *, index: bool = True) -> Column[str]:
+    """A reference to the row without which this one has no place."""
+    return Column(name, sa.String(32), ForeignKey(f"{table}.id", ondelete="CASCADE"), nullable=False, index=index)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, sa.Text, nullable=False)
+
+
+def _word(name: str, length: int = 255) -> Column[str]:
+    return Column(name, sa.String(length), nullable=False)
+
+
+def _number(name: str) -> Column[int]:
+    return Column(name, sa.Integer, nullable=False)
+
+
+def _count(name: str) -> Column[int]:
+    """A counter that never goes back."""
+    return Column(name, sa.BigInteger, nullable=False)
+
+
+def _flag(name: str) -> Column[bool]:
+    return Column(name, sa.Boolean, nullable=False)
+
+
+def _json(name: str) -> Column[Any]:
+    return Column(name, Json, nullable=False)
+
+
+def _times() -> tuple[Column[datetime], Column[datetime]]:
+    return Column("created_at", UtcDateTime, nullable=False), Column("updated_at", UtcDateTime, nullable=False)
+
+
+# --- devices -----------------------------------------------------------------------
+
+devices = Table(
+    "devices",
+    metadata,
+    _id(),
+    _word("name"),
+    _word("type", 64),
+    Column("version", sa.String(255)),
+    _word("host"),
+    _number("port"),
+    _word("username"),
+    Column("password", sa.Text),
+    Column("private_key", sa.Text),
+    Column("key_filename", sa.Text),
+    Column("host_key", sa.Text),
+    Column("capabilities", Json),
+    _flag("supports_ipv6"),
+    _word("admin_state", 32),
+    Column("interface", sa.String(64)),
+    # Empty when a device has none: NULLs would not be equal to each other in the constraint below.
+    _word("config_path", 500),
+    Column("socket", sa.String(255)),
+    _json("extras"),
+    _count("desired_revision"),
+    _count("applied_revision"),
+    Column("error", sa.Text),
+    # Deployment after failures: not before `retry_at` (seconds of the database's clock); not at all while
+    # `halted_revision` is the desired one.
+    _number("failures"),
+    Column("retry_at", sa.Double),
+    Column("halted_revision", sa.BigInteger),
+    # Since when something is to be deployed, seconds of the database's clock: first come, first served.
+    Column("waiting_since", sa.Double, nullable=False),
+    *_times(),
+    UniqueConstraint("host", "port", "config_path"),
+)
+
+device_observations = Table(
+    "device_observations",
+    metadata,
+    Column("device_id", sa.String(32), ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    Column("observed_at", sa.Double, nullable=False),
+    _flag("reachable"),
+    _text("sentence"),
+    Column("version", sa.String(255)),
+    Column("host_key", sa.Text),
+    _json("foreign_binds"),
+    _json("findings"),
+    Column("repair", sa.Text),
+    _json("facts"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("device_id", sa.String(32), ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    # NULL: free.
+    Column("owner", sa.String(255)),
+    _count("epoch"),
+    Column("expires_at", sa.Double, nullable=False),
+)
+
+# The load balancer is no foreign key: an address stays taken on the device that a load balancer has left until
+# that device runs without it, and the load balancer may be gone from its last device before that.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("device_id", sa.String(32), ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    Column("address", sa.String(64), primary_key=True),
+    Column("port", sa.Integer, primary_key=True, autoincrement=False),
+    _word("load_balancer_id", 32),
+    Index(None, "load_balancer_id"),
+)
+
+# --- load balancers ------------------------------------------------------------------
+
+load_balancers = Table(
+    "load_balancers",
+    metadata,
+    _id(),
+    _word("project_id"),
+    _word("name"),
+    _text("description"),
+    _flag("admin_up"),
+    Column("device_id", sa.String(32), ForeignKey("devices.id"), nullable=False, index=True),
+    _flag("pinned"),
+    _count("generation"),
+    _count("applied_generation"),
+    _flag("deleted"),
+    Column("error_sentence", sa.Text),
+    Column("error_generation", sa.BigInteger),
+    _json("notices"),
+    _json("extras"),
+    # The last text of it that its device accepted.
+    Column("accepted_block", _LONG_TEXT),
+    *_times(),
+    Index(None, "project_id"),
+)
+
+virtual_ips = Table(
+    "virtual_ips",
+    metadata,
+    _id(),
+    _parent("load_balancer_id", "load_balancers"),
+    _number("ordinal"),
+    _word("address", 64),
+    Column("prefix_length", sa.Integer),
+    Column("subnet_id", sa.String(64)),
+    Column("port_id", sa.String(64)),
+)
+
+pools = Table(
+    "pools",
+    metadata,
+    _id(),
+    _parent("load_balancer_id", "load_balancers"),
+    _number("ordinal"),
+    _word("name"),
+    _text("description"),
+    _word("protocol", 32),
+    _word("algorithm", 32),
+    _flag("admin_up"),
+    *_times(),
+)
+
+listeners = Table(
+    "listeners",
+    metadata,
+    _id(),
+    _parent("load_balancer_id", "load_balancers"),
+    _number("ordinal"),
+    _word("name"),
+    _text("description"),
+    _json("virtual_ip_ids"),
+    _word("protocol", 32),
+    _number("port"),
+    Column("default_pool_id", sa.String(32), ForeignKey("pools.id"), index=True),
+    Column("connection_limit", sa.Integer),
+    Column("timeout_client", sa.Integer),
+    Column("timeout_member_connect", sa.Integer),
+    Column("timeout_member_data", sa.Integer),
+    Column("timeout_tcp_inspect", sa.Integer),
+    _json("insert_headers"),
+    _json("allowed_cidrs"),
+    Column("tls", Json),
+    _flag("admin_up"),
+    _json("extras"),
+    *_times(),
+)
+
+l7_policies = Table(
+    "l7_policies",
+    metadata,
+    _id(),
+    _parent("listener_id", "listeners"),
+    _number("ordinal"),
+    _word("name"),
+    _text("description"),
+    _number("position"),
+    _word("action", 64),
+    _json("redirect"),
+    _flag("admin_up"),
+)
+
+l7_rules = Table(
+    "l7_rules",
+    metadata,
+    _id(),
+    _parent("l7_policy_id", "l7_policies"),
+    _number("ordinal"),
+    _word("type", 64),
+    _word("compare_type", 64),
+    _text("value"),
+    Column("key", sa.Text),
+    _flag("invert"),
+    _flag("admin_up"),
+)
+
+members = Table(
+    "members",
+    metadata,
+    _id(),
+    _parent("pool_id", "pools"),
+    _number("ordinal"),
+    _word("name"),
+    _word("address"),
+    _number("port"),
+    _number("weight"),
+    _flag("backup"),
+    Column("subnet_id", sa.String(64)),
+    Column("monitor_address", sa.String(255)),
+    Column("monitor_port", sa.Integer),
+    Column("max_connections", sa.Integer),
+    Column("min_connections", sa.Integer),
+    Column("slow_start", sa.Integer),
+    Column("check_interval", sa.Double),
+    Column("check_rise", sa.Integer),
+    Column("check_fall", sa.Integer),
+    Column("cookie", sa.String(255)),
+    _flag("admin_up"),
+    _word("rotation", 32),
+    _json("extras"),
+    *_times(),
+)
+
+session_persistences = Table(
+    "session_persistences",
+    metadata,
+    _id(),
+    _parent("pool_id", "pools", index=False),
+    _word("kind", 32),
+    Column("cookie_name", sa.String(255)),
+    Column("timeout", sa.Integer),
+    _json("extras"),
+    UniqueConstraint("pool_id"),
+)
+
+health_monitors = Table(
+    "health_monitors",
+    metadata,
+    _id(),
+    _word("project_id"),
+    _word("name"),
+    _word("type", 32),
+    Column("delay", sa.Double, nullable=False),
+    Column("timeout", sa.Double, nullable=False),
+    _number("rise"),
+    _number("fall"),
+    Column("http", Json),
+    _flag("admin_up"),
+    _json("extras"),
+    *_times(),
+)
+
+pool_health_monitors = Table(
+    "pool_health_monitors",
+    metadata,
+    Column("pool_id", sa.String(32), ForeignKey("pools.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "health_monitor_id",
+        sa.String(32),
+        ForeignKey("health_monitors.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+    # The oldest association first.
+    _number("ordinal"),
+)

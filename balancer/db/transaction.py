@@ -1,0 +1,360 @@
+"""What can be done inside one transaction: `balancer.core.ports.Transaction`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert, select, update
+
+from balancer.core.model import Device, HealthMonitor, LoadBalancer, Observation, Reservation
+from balancer.core.rules import say
+from balancer.db import mapping, tables
+from balancer.db.engine import db_now
+from balancer.db.mapping import Children, Row, Values
+from balancer.db.tables import (
+    device_observations,
+    devices,
+    health_monitors,
+    l7_policies,
+    l7_rules,
+    leases,
+    listeners,
+    load_balancers,
+    members,
+    metadata,
+    pool_health_monitors,
+    pools,
+    session_persistences,
+    virtual_ips,
+)
+from balancer.exceptions import Conflict, NotFound, StaleGeneration
+
+_T = TypeVar("_T")
+
+_BATCH = 500
+"""Values in one IN (…); databases limit the number of parameters of a statement."""
+
+_CHILD_TABLES = tuple(metadata.tables[each.name] for each in fields(Children))
+_SHOWN = tuple(column for column in load_balancers.c if column.name != "accepted_block")
+_LEAVES = (l7_rules, l7_policies, members, pool_health_monitors, session_persistences)
+
+
+class SqlTransaction:
+    """Over a connection that is inside a transaction; whoever opened it commits."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._now = datetime.now(UTC)
+        """The one time of all that this transaction makes or changes."""
+
+    def clock(self) -> float:
+        """Seconds since 1970, of the database's clock."""
+        return float(self._connection.execute(select(db_now())).scalar_one())
+
+    # --- devices ---------------------------------------------------------------
+
+    def devices(self) -> list[Device]:
+        """All, the oldest first."""
+        observed = {row["device_id"]: row for row in self._rows(select(device_observations))}
+        return [
+            mapping.device_from(row, _observation(observed.get(row["id"])))
+            for row in self._rows(select(devices).order_by(devices.c.created_at, devices.c.id))
+        ]
+
+    def device(self, device_id: str) -> Device:
+        row = self._device_row(device_id)
+        observed = self._rows(select(device_observations).where(device_observations.c.device_id == device_id))
+        return mapping.device_from(row, _observation(observed[0] if observed else None))
+
+    def add_device(self, device: Device) -> None:
+        self._refuse_same_location(device)
+        counters = {
+            "desired_revision": device.desired_revision,
+            "applied_revision": device.applied_revision,
+            "failures": 0,
+            "waiting_since": self.clock(),
+        }
+        self._insert_rows(devices, [{**mapping.device_values(device), **counters}])
+        self._connection.execute(insert(leases).values(device_id=device.id, epoch=0, expires_at=0.0))
+
+    def save_device(self, device: Device) -> None:
+        before = self._device_row(device.id)
+        self._refuse_same_location(device)
+        if mapping.difference([before], [mapping.device_values(device)], ("id",)).changed:
+            self._connection.execute(
+                update(devices)
+                .where(devices.c.id == device.id)
+                .values(**mapping.device_values(device), updated_at=self._now)
+            )
+
+    def delete_device(self, device_id: str) -> None:
+        self._device_row(device_id)
+        there = select(load_balancers.c.id).where(load_balancers.c.device_id == device_id)
+        self.purge_load_balancers(self._connection.scalars(there).all())
+        self._connection.execute(delete(devices).where(devices.c.id == device_id))
+
+    def bump(self, device_id: str) -> None:
+        """Raises `NotFound`."""
+        in_step = devices.c.desired_revision <= devices.c.applied_revision
+        self._connection.execute(
+            update(devices).where(devices.c.id == device_id, in_step).values(waiting_since=db_now())
+        )
+        bumped = self._connection.execute(
+            update(devices)
+            .where(devices.c.id == device_id)
+            .values(desired_revision=devices.c.desired_revision + 1, retry_at=None, failures=0)
+        )
+        if not bumped.rowcount:
+            raise NotFound("Device", device_id)
+
+    def _device_row(self, device_id: str) -> Row:
+        rows = self._rows(select(devices).where(devices.c.id == device_id))
+        if not rows:
+            raise NotFound("Device", device_id)
+        return rows[0]
+
+    def _refuse_same_location(self, device: Device) -> None:
+        other = self._rows(
+            select(devices.c.id, devices.c.name).where(
+                devices.c.host == device.endpoint.host,
+                devices.c.port == device.endpoint.port,
+                devices.c.config_path == (device.config_path or ""),
+                devices.c.id != device.id,
+            )
+        )
+        if other:
+            where = f"{say((device.endpoint.host, device.endpoint.port))} {device.config_path or ''}".rstrip()
+            raise Conflict(f"Device {other[0]['name']} ({other[0]['id']}) is {where} already")
+
+    # --- load balancers ----------------------------------------------------------
+
+    def load_balancers(
+        self, *, project_id: str | None = None, device_id: str | None = None, include_deleted: bool = False
+    ) -> list[LoadBalancer]:
+        """Those of the project and on the device, the oldest first."""
+        conditions: list[ColumnElement[bool]] = [] if include_deleted else [load_balancers.c.deleted.is_(False)]
+        if project_id is not None:
+            conditions.append(load_balancers.c.project_id == project_id)
+        if device_id is not None:
+            conditions.append(load_balancers.c.device_id == device_id)
+        return self._load(conditions, load_balancers.c.created_at, load_balancers.c.id)
+
+    def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
+        conditions: list[ColumnElement[bool]] = [load_balancers.c.id == load_balancer_id]
+        if not include_deleted:
+            conditions.append(load_balancers.c.deleted.is_(False))
+        found = self._load(conditions)
+        if not found:
+            raise NotFound("Load balancer", load_balancer_id)
+        return found[0]
+
+    def add_load_balancer(self, load_balancer: LoadBalancer) -> None:
+        """Its device and the health monitors that it names must be there. Raises `NotFound`, `Conflict`."""
+        self._device_row(load_balancer.device_id)
+        deployed = {
+            "applied_generation": load_balancer.applied_generation,
+            "notices": list(load_balancer.notices),
+        }
+        self._insert_rows(load_balancers, [{**mapping.load_balancer_values(load_balancer), **deployed}])
+        self._save_children(Children(), mapping.children_values(load_balancer))
+
+    def save_load_balancer(self, load_balancer: LoadBalancer, *, seen: int) -> None:
+        """The health monitors that it names must be there. What another device accepted is forgotten."""
+        this = [load_balancers.c.id == load_balancer.id, load_balancers.c.generation == seen]
+        self._connection.execute(
+            update(load_balancers)
+            .where(*this, load_balancers.c.device_id != load_balancer.device_id)
+            .values(accepted_block=None)
+        )
+        saved = self._connection.execute(
+            update(load_balancers)
+            .where(*this)
+            .values(**mapping.load_balancer_values(load_balancer), updated_at=self._now)
+        )
+        if not saved.rowcount:
+            raise StaleGeneration(f"Load balancer {load_balancer.id} was changed meanwhile")
+        stored = self._children(select(load_balancers.c.id).where(load_balancers.c.id == load_balancer.id))
+        self._save_children(stored, mapping.children_values(load_balancer))
+
+    def update_load_balancers(self, changes: Iterable[tuple[Row, Values]]) -> None:
+        """Write what differs from the stored rows: what deployments record, past the generation."""
+        values = [
+            {"key_id": row["id"], "updated_at": self._now, **new}
+            for row, new in changes
+            if any(row[name] != value for name, value in new.items())
+        ]
+        if values:
+            self._connection.execute(update(load_balancers).where(*_key_conditions(load_balancers)), values)
+
+    def purge_load_balancers(self, ids: Sequence[str]) -> None:
+        """Remove rows for good, with all below them and the monitors that nothing else uses. Their reservations
+        are not touched."""
+        for batch in _batches(ids):
+            used = (
+                select(pool_health_monitors.c.health_monitor_id)
+                .join(pools, pools.c.id == pool_health_monitors.c.pool_id)
+                .where(pools.c.load_balancer_id.in_(batch))
+                .distinct()
+            )
+            monitor_ids = self._connection.scalars(used).all()
+            # Listeners refer to pools, so they go first; the rest follows by itself.
+            self._connection.execute(delete(listeners).where(listeners.c.load_balancer_id.in_(batch)))
+            self._connection.execute(delete(load_balancers).where(load_balancers.c.id.in_(batch)))
+            for some in _batches(monitor_ids):
+                self._connection.execute(
+                    delete(health_monitors).where(
+                        health_monitors.c.id.in_(some),
+                        health_monitors.c.id.not_in(select(pool_health_monitors.c.health_monitor_id)),
+                    )
+                )
+
+    def _load(self, conditions: Sequence[ColumnElement[bool]], *order: ColumnElement[Any]) -> list[LoadBalancer]:
+        """One query per table, however many load balancers there are."""
+        rows = self._rows(select(*_SHOWN).where(*conditions).order_by(*order))
+        if not rows:
+            return []
+        return mapping.load_balancers_from(rows, self._children(select(load_balancers.c.id).where(*conditions)))
+
+    def _children(self, load_balancer_ids: Select[Any]) -> Children:
+        def below(table: Table, parent: str, ids: Select[Any]) -> Sequence[Row]:
+            query = select(table).where(table.c[parent].in_(ids))
+            return self._rows(query.order_by(table.c.ordinal) if "ordinal" in table.c else query)
+
+        found: dict[str, Sequence[Row]] = {
+            "virtual_ips": below(virtual_ips, "load_balancer_id", load_balancer_ids),
+            "pools": below(pools, "load_balancer_id", load_balancer_ids),
+            "listeners": below(listeners, "load_balancer_id", load_balancer_ids),
+        }
+        if found["pools"]:
+            pool_ids = select(pools.c.id).where(pools.c.load_balancer_id.in_(load_balancer_ids))
+            found["members"] = below(members, "pool_id", pool_ids)
+            found["pool_health_monitors"] = below(pool_health_monitors, "pool_id", pool_ids)
+            found["session_persistences"] = below(session_persistences, "pool_id", pool_ids)
+        if found["listeners"]:
+            listener_ids = select(listeners.c.id).where(listeners.c.load_balancer_id.in_(load_balancer_ids))
+            found["l7_policies"] = below(l7_policies, "listener_id", listener_ids)
+            if found["l7_policies"]:
+                policy_ids = select(l7_policies.c.id).where(l7_policies.c.listener_id.in_(listener_ids))
+                found["l7_rules"] = below(l7_rules, "l7_policy_id", policy_ids)
+        return Children(**found)
+
+    def _save_children(self, stored: Children, wanted: Children) -> None:
+        """Write what differs only, so that the times of what stays are kept."""
+        differences = {
+            table: mapping.difference(
+                getattr(stored, table.name), getattr(wanted, table.name), table.primary_key.columns.keys()
+            )
+            for table in _CHILD_TABLES
+        }
+        # Leaves go first, since a pool has one session persistence at a time. What others refer to goes last.
+        for table in _LEAVES:
+            self._delete_rows(table, differences[table].gone)
+        for table in _CHILD_TABLES:
+            self._insert_rows(table, differences[table].added)
+            self._update_rows(table, differences[table].changed, getattr(stored, table.name))
+        for table in (listeners, pools, virtual_ips):
+            self._delete_rows(table, differences[table].gone)
+
+    # --- health monitors -----------------------------------------------------------
+
+    def monitors(self, ids: Sequence[str]) -> list[HealthMonitor]:
+        found = {
+            row["id"]: mapping.monitor_from(row)
+            for batch in _batches(ids)
+            for row in self._rows(select(health_monitors).where(health_monitors.c.id.in_(batch)))
+        }
+        return [found[each] for each in ids if each in found]
+
+    def save_monitor(self, monitor: HealthMonitor) -> None:
+        stored = self._rows(select(health_monitors).where(health_monitors.c.id == monitor.id))
+        difference = mapping.difference(stored, [mapping.monitor_values(monitor)], ("id",))
+        self._insert_rows(health_monitors, difference.added)
+        self._update_rows(health_monitors, difference.changed, stored)
+
+    def delete_monitor(self, monitor_id: str) -> None:
+        """Pools that use it lose it. Nothing happens when it is gone already."""
+        self._connection.execute(delete(health_monitors).where(health_monitors.c.id == monitor_id))
+
+    # --- reservations ------------------------------------------------------------------
+
+    def reservations(self, device_id: str) -> list[Reservation]:
+        """Ordered by address and port."""
+        held = tables.reservations
+        query = select(held).where(held.c.device_id == device_id).order_by(held.c.address, held.c.port)
+        return [mapping.reservation_from(row) for row in self._rows(query)]
+
+    def add_reservations(self, reservations: Sequence[Reservation]) -> None:
+        """What the load balancer holds already stays its own. Raises `Conflict`."""
+        there = tables.reservations.c
+        held = {
+            (row["device_id"], row["address"], row["port"]): row["load_balancer_id"]
+            for device_id in {each.device_id for each in reservations}
+            for ports in _batches(sorted({each.port for each in reservations}))
+            for row in self._rows(
+                select(tables.reservations).where(there.device_id == device_id, there.port.in_(ports))
+            )
+        }
+        new = []
+        for each in reservations:
+            place = (each.device_id, each.address, each.port)
+            holder = held.get(place)
+            if holder is None:
+                held[place] = each.load_balancer_id
+                new.append(mapping.reservation_values(each))
+            elif holder != each.load_balancer_id:
+                raise Conflict(f"{_capital(say((each.address, each.port)))} is taken on device {each.device_id}")
+        self._insert_rows(tables.reservations, new)
+
+    def free_reservations(self, freed: Iterable[Reservation]) -> None:
+        self._delete_rows(tables.reservations, [(each.device_id, each.address, each.port) for each in freed])
+
+    # --- rows ------------------------------------------------------------------------
+
+    def _rows(self, query: Select[Any]) -> Sequence[Row]:
+        return self._connection.execute(query).mappings().all()
+
+    def _insert_rows(self, table: Table, rows: Iterable[Row]) -> None:
+        times = {"created_at": self._now, "updated_at": self._now} if "created_at" in table.c else {}
+        values = [{**row, **times} for row in rows]
+        if values:
+            self._connection.execute(insert(table), values)
+
+    def _update_rows(self, table: Table, changed: Iterable[tuple[Row, bool]], stored: Iterable[Row]) -> None:
+        """A row that only got another place among its siblings keeps its `updated_at`."""
+        key = table.primary_key.columns.keys()
+        times: dict[Any, datetime] = {row["id"]: row["updated_at"] for row in stored} if "updated_at" in table.c else {}
+        values = []
+        for row, really in changed:
+            value = {f"key_{name}" if name in key else name: value for name, value in row.items()}
+            if times:
+                value["updated_at"] = self._now if really else times[row["id"]]
+            values.append(value)
+        if values:
+            self._connection.execute(update(table).where(*_key_conditions(table)), values)
+
+    def _delete_rows(self, table: Table, keys: Iterable[mapping.Key]) -> None:
+        names = table.primary_key.columns.keys()
+        values = [{f"key_{name}": part for name, part in zip(names, key, strict=True)} for key in keys]
+        if values:
+            self._connection.execute(delete(table).where(*_key_conditions(table)), values)
+
+
+def _key_conditions(table: Table) -> list[ColumnElement[bool]]:
+    return [column == sa.bindparam(f"key_{column.name}") for column in table.primary_key.columns]
+
+
+def _observation(row: Row | None) -> Observation | None:
+    return None if row is None else mapping.observation_from(row)
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(values), _BATCH):
+        yield values[start : start + _BATCH]
