@@ -1,0 +1,448 @@
+"""The two remote steps: looking at a host, and putting a configuration into service there."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from balancer.core.model import Device
+from balancer.drivers.haproxy import rights, runtime
+from balancer.drivers.haproxy.file import Sidecar, digest, dump_sidecar
+from balancer.drivers.haproxy.host import HostState, Process, parse, version_number
+from balancer.drivers.haproxy.plan import Action
+from balancer.drivers.haproxy.rights import Argv
+from balancer.drivers.ssh import Connection, Session
+from balancer.exceptions import LeaseLost, TerminalDeviceError, TransientDeviceError
+
+OLDEST_VERSION = (2, 4)
+
+_OBSERVE = resources.files(__package__).joinpath("observe.sh").read_text()
+_DEPLOY = resources.files(__package__).joinpath("deploy.sh").read_text()
+_TOOLS = ("cat", "cp", "mv", "rm", "tee", "flock", "timeout", "base64", "sha256sum")
+# Lines that a login shell may print before the step's own.
+_GREETING_LINES = 100
+# Seconds that a step has to clean up after its time was over.
+_GRACE = 4
+_POLL_FIRST, _POLL_LAST = 0.004, 0.1
+# A process that lives so long has not stumbled over its configuration.
+_SETTLED = 0.3
+
+
+def config_of(device: Device) -> str:
+    return device.config_path or rights.DEFAULT_CONFIG
+
+
+def socket_of(device: Device) -> str:
+    return device.socket or rights.DEFAULT_SOCKET
+
+
+def look(connection: Connection, device: Device, *, timeout: float) -> HostState:
+    """Looks at the host and changes nothing."""
+    config, socket = config_of(device), socket_of(device)
+    done = connection.run(
+        ["timeout", str(timeout), "/bin/sh", "-c", _OBSERVE, "balancer", config, socket], timeout=timeout + 1
+    )
+    if done.rc == 127:
+        raise TerminalDeviceError(f"{connection.where}: the device lacks the command timeout")
+    return parse(done.stdout, config)
+
+
+# --- what a host needs and how it is done there ------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """How to deploy to one host: the commands of each step, which of them through sudo, the operand of haproxy's -f.
+
+    `method` says in a word how HAProxy is reloaded. With `master_socket` it is asked over that socket, not by a
+    command. `keep_mode`: the new file must get owner and mode of the old one. `masters`: processes that stay.
+    """
+
+    steps: Mapping[str, Argv]
+    sudo: Mapping[str, str | None]
+    method: str
+    operand: str
+    keep_mode: bool
+    masters: frozenset[int] = frozenset()
+    master_socket: str | None = None
+
+
+def means(host: HostState, device: Device, where: str) -> Means:
+    """Raises `TerminalDeviceError` saying what the host lacks."""
+    running = host.leaders[-1] if host.leaders else None
+    program = _program(host, running)
+    _demand(host, device, where, program)
+    tools = {**rights.DEFAULT_TOOLS, **host.tools, "haproxy": program}
+    files = None if host.uid == 0 or "writable" in host.directory else host.tools["sudo"]
+    steps: dict[str, Argv] = {**rights.file_steps(host.path, tools), **rights.read_steps(host.path, tools)}
+    sudo: dict[str, str | None] = dict.fromkeys(rights.file_steps(host.path, tools), files)
+    sudo |= dict.fromkeys(rights.read_steps(host.path, tools), host.tools.get("sudo") if host.config_by_sudo else None)
+    root = None if host.uid == 0 else host.tools.get("sudo")
+    method, master_socket, operand = "start", None, host.path
+    pid_file = rights.start_pid_file(socket_of(device))
+    if running is None:
+        steps["reload"] = ()
+        steps["stop"] = ()
+        if host.unit:
+            steps["start"] = rights.unit_step("start", host.unit, tools)
+            steps["stop"] = rights.unit_step("stop", host.unit, tools)
+            sudo |= {"start": root, "stop": root}
+        else:
+            steps["start"] = rights.start_step(program, host.path, pid_file)
+            sudo["start"] = files
+    else:
+        operand = running.operand((host.path, config_of(device))) or host.path
+        may_signal = host.uid in (0, running.uid)
+        signal = None if may_signal else root
+        pids = tuple(each.pid for each in host.leaders)
+        steps["start"] = ()
+        steps["stop"] = rights.signal_step("stop", pids, tools)
+        sudo |= {"stop": signal, "reload": signal}
+        if running.unit and not may_signal and "systemctl" in host.tools:
+            method = "systemctl"
+            steps["reload"] = rights.unit_step("reload", running.unit, tools)
+            steps["stop"] = rights.unit_step("stop", running.unit, tools)
+        elif not running.master_worker:
+            method = "handover"
+            successor = running.pid_file or pid_file
+            extra = running.further_arguments(operand)
+            steps["reload"] = rights.handover_step(program, operand, successor, extra, pids)
+        elif may_signal or not running.master_socket:
+            method = "signal"
+            steps["reload"] = rights.signal_step("reload", (running.pid,), tools)
+        else:
+            method, master_socket = "master socket", running.master_socket
+            steps["reload"] = ()
+        if signal is None and not may_signal and master_socket is None:
+            raise TerminalDeviceError(
+                f"{where}: {device.endpoint.username} may not reload HAProxy: give the login user its master socket "
+                "(-S PATH,mode,660,group,GROUP) or sudo with the lines of the documentation"
+            )
+    return Means(
+        steps=steps,
+        sudo=sudo,
+        method=method,
+        operand=operand,
+        # What root makes anew is root's with mode 644.
+        keep_mode=host.mode != (0, 0, "644") or (files is None and host.uid != 0),
+        masters=frozenset(each.pid for each in host.leaders if each.master_worker),
+        master_socket=master_socket,
+    )
+
+
+def _program(host: HostState, running: Process | None) -> str:
+    """The haproxy that runs checks its next configuration too."""
+    if running is not None and running.argv[0].startswith("/"):
+        return running.argv[0]
+    return host.tools.get("haproxy", "")
+
+
+def _demand(host: HostState, device: Device, where: str, program: str) -> None:
+    user, config = device.endpoint.username, config_of(device)
+    missing = [tool for tool in _TOOLS if tool not in host.tools]
+    version = version_number(host.version)
+    if "exists" not in host.directory:
+        problem = f"the directory of {config} does not exist: is HAProxy installed?"
+    elif not host.config_exists:
+        problem = f"{config} does not exist: create it; it may be empty"
+    elif "readable" not in host.directory:
+        problem = f"{user} may not read the directory of {config}"
+    elif host.config is None and host.mode and not host.config_by_sudo:
+        problem = (
+            f"{user} may not read {config}: let its group read it, or allow "
+            f"`{' '.join(rights.read_steps(host.path, {**rights.DEFAULT_TOOLS, **host.tools})['read'])}` in sudoers"
+        )
+    elif not program:
+        problem = "there is no haproxy: install it"
+    elif missing:
+        problem = f"commands are missing: {', '.join(missing)}"
+    elif version is not None and version < OLDEST_VERSION:
+        problem = f"HAProxy {host.version} is too old: 2.4 or later is needed"
+    elif not host.socket_directory:
+        problem = f"the directory of the stats socket {socket_of(device)} does not exist: create it or set `socket`"
+    elif host.uid != 0 and "writable" not in host.directory and "sudo" not in host.tools:
+        problem = f"{user} may not write beside {config}, and there is no sudo: give its group the right to"
+    else:
+        return
+    raise TerminalDeviceError(f"{where}: {problem}")
+
+
+# --- putting a configuration into service ------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to install. `action` says what to do with HAProxy afterwards, `has_block` whether the stats socket of ours
+    is in `content`. `heir_of`: the device id of a sidecar that may be replaced. `trial`: only ask haproxy -c."""
+
+    content: bytes
+    sidecar: Sidecar
+    action: Action
+    has_block: bool
+    heir_of: str = ""
+    ask: bool = True
+    trial: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """`seconds` from sending the new file until it was seen serving, by the worker `pid` (0: none was looked for)."""
+
+    pid: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """HAProxy refused the configuration (`started` False), or to start with it. The old one serves as before."""
+
+    output: str
+    started: bool = False
+
+
+class Changed(TransientDeviceError):
+    """The file on the host is not the one that was looked at."""
+
+
+def deploy(
+    connection: Connection,
+    device: Device,
+    host: HostState,
+    how: Means,
+    order: Order,
+    *,
+    timeout: float,
+    check: Callable[[], None],
+) -> Served | Rejected:
+    """Installs the file under the lock, has HAProxy take it, and sees it serving; otherwise the previous file is put
+    back and taken again. One remote step of at most `timeout` seconds; whatever happens to this end of it, it ends in
+    one of the two.
+
+    Raises `Changed`, `LeaseLost`, `TransientDeviceError`, `TerminalDeviceError`.
+    """
+    began = time.monotonic()
+    session = connection.session(_argv(host, how, order, timeout), timeout=timeout + _GRACE + 1)
+    try:
+        _read_greeting(session, connection.where)
+        # When the step has ended already, what it said is still there to be read.
+        with contextlib.suppress(TransientDeviceError):
+            session.write(order.content)
+        word, said = _reply(session)
+        if word == "rejected" and not _refused_by_sudo(said):
+            return Rejected(output=said)
+        if word.startswith("failed-") and word[7:] in ("start", "reload") and "[ALERT]" in said:
+            return Rejected(output=said, started=True)
+        if word == "accepted":
+            return Served(pid=0, seconds=time.monotonic() - began)
+        if word != "installed":
+            raise _failure(word, said, connection, how)
+        before = frozenset(int(each) for each in said.split())
+        served = _see_it_through(connection, device, session, how, order, before, timeout, check)
+        return Served(pid=served, seconds=time.monotonic() - began)
+    finally:
+        # What the step cleans up, or puts back, comes after its last word.
+        with contextlib.suppress(TransientDeviceError):
+            session.finish()
+        session.close()
+
+
+def _argv(host: HostState, how: Means, order: Order, timeout: float) -> list[str]:
+    return [
+        *("timeout", "-k", str(_GRACE), str(timeout), "/bin/sh", "-c"),
+        rights.shell_functions(how.steps, sudo=how.sudo) + _DEPLOY,
+        *("balancer", host.path, digest(host.config or b"")),
+        *(str(order.sidecar.epoch), order.sidecar.device_id),
+        *(str(len(order.content)), digest(order.content), dump_sidecar(order.sidecar).decode()),
+        *("check" if order.trial else order.action.value, "yes" if order.ask else "no"),
+        *("yes" if how.keep_mode else "no", how.operand, order.heir_of),
+    ]
+
+
+def _read_greeting(session: Session, where: str) -> None:
+    for _ in range(_GREETING_LINES):
+        line = session.readline()
+        if line == b"balancer-deploy 1":
+            return
+        if not line:
+            break
+    raise TransientDeviceError(f"{where}: the device did not run the deployment step")
+
+
+def _reply(session: Session) -> tuple[str, str]:
+    """The word and its text; the text of "installed" and "pids" is plain."""
+    word, _, rest = session.readline().decode("ascii", "replace").partition(" ")
+    if word in ("installed", "pids"):
+        return word, rest
+    try:
+        return word, base64.b64decode(rest, validate=True).decode("utf-8", "replace")
+    except binascii.Error:
+        return "", rest
+
+
+def _see_it_through(
+    connection: Connection,
+    device: Device,
+    session: Session,
+    how: Means,
+    order: Order,
+    before: frozenset[int],
+    timeout: float,
+    check: Callable[[], None],
+) -> int:
+    asked = how.master_socket if order.action is Action.RELOAD else None
+    try:
+        if asked:
+            runtime.reload_by_master(connection, asked)
+        deadline = time.monotonic() + timeout / 2
+        pid = _await_service(connection, device, session, order, before, how.masters, deadline)
+        check()
+    except BaseException as error:
+        # Also when the lease is gone: what nobody verified must not stay.
+        _roll_back(connection, session, asked)
+        if isinstance(error, TransientDeviceError):
+            raise TransientDeviceError(f"{error}. The previous configuration was put back") from None
+        raise
+    session.write(b"commit\n")
+    word, said = _reply(session)
+    if word != "committed":
+        raise _failure(word, said, connection, how)
+    return pid
+
+
+def _roll_back(connection: Connection, session: Session, master_socket: str | None) -> None:
+    # When the connection is gone, the step sees the end of its input and does it by itself.
+    with contextlib.suppress(TransientDeviceError):
+        session.write(b"rollback\n")
+        _reply(session)
+        if master_socket:
+            runtime.reload_by_master(connection, master_socket)
+
+
+def _await_service(
+    connection: Connection,
+    device: Device,
+    session: Session,
+    order: Order,
+    before: frozenset[int],
+    masters: frozenset[int],
+    deadline: float,
+) -> int:
+    """The number of the worker that serves the new configuration."""
+    if order.action is Action.INSTALL:
+        return 0
+    if order.action is Action.STOP:
+        _poll(lambda: None if _processes(session) else 0, deadline)
+        if _processes(session):
+            raise TransientDeviceError(f"{connection.where}: HAProxy did not stop")
+        return 0
+    asked = _by_socket(connection, device, before) if order.has_block else _by_processes(session, before, masters)
+    found = _poll(asked, deadline)
+    if found is not None:
+        return found
+    if not _processes(session) - before:
+        raise TransientDeviceError(
+            f"{connection.where}: HAProxy accepted the configuration, but no new process of it lives; its own log on "
+            "the device says why"
+        )
+    # It says what keeps the socket from answering.
+    pid = asked()
+    if pid is None:
+        raise TransientDeviceError(f"{connection.where}: a new HAProxy process lives, but the one before still serves")
+    return pid
+
+
+def _by_socket(connection: Connection, device: Device, before: frozenset[int]) -> Callable[[], int | None]:
+    def ask() -> int | None:
+        pid = runtime.show_info(connection, socket_of(device)).pid
+        return None if pid in before else pid
+
+    return ask
+
+
+def _by_processes(session: Session, before: frozenset[int], masters: frozenset[int]) -> Callable[[], int | None]:
+    """No socket of ours is left to be asked. A process that stumbles over its configuration does so at once."""
+    first_seen: list[float] = []
+
+    def ask() -> int | None:
+        now = _processes(session)
+        new = now - before
+        if not new:
+            first_seen.clear()
+            return None
+        first_seen.append(time.monotonic())
+        settled = first_seen[-1] - first_seen[0] >= _SETTLED
+        return max(new) if settled or not now & before - masters else None
+
+    return ask
+
+
+def _poll(ask: Callable[[], int | None], deadline: float) -> int | None:
+    """The first answer before the deadline. A question that fails for the moment is asked again."""
+    pause = _POLL_FIRST
+    while time.monotonic() < deadline:
+        with contextlib.suppress(TransientDeviceError):
+            answer = ask()
+            if answer is not None:
+                return answer
+        time.sleep(pause)
+        pause = min(pause * 1.5, _POLL_LAST)
+    return None
+
+
+def _processes(session: Session) -> frozenset[int]:
+    session.write(b"pids\n")
+    word, said = _reply(session)
+    if word != "pids":
+        raise TransientDeviceError("the deployment step ended early")
+    return frozenset(int(each) for each in said.split())
+
+
+# --- what went wrong ---------------------------------------------------------
+
+
+def _refused_by_sudo(said: str) -> bool:
+    return said.startswith("sudo:") or "is not allowed to execute" in said or "may not run sudo" in said
+
+
+def _failure(word: str, said: str, connection: Connection, how: Means) -> Exception:
+    where = connection.where
+    said = " ".join(said.split())
+    step = "check" if word == "rejected" else word.removeprefix("failed-")
+    if word == "changed":
+        return Changed(f"{where}: haproxy.cfg was changed meanwhile")
+    if word == "stale":
+        return LeaseLost(f"{where}: a later owner (epoch {said}) has deployed to this device")
+    if word == "foreign":
+        return TerminalDeviceError(foreign_sentence(where, said))
+    if word == "busy":
+        return TransientDeviceError(f"{where}: another deployment is going on there")
+    if word == "incomplete":
+        return TransientDeviceError(f"{where}: the new configuration did not arrive whole")
+    if step in how.steps or step == "lock":
+        command = " ".join(how.steps.get(step, ()))
+        if command and _refused_by_sudo(said):
+            user = connection.endpoint.username
+            return TerminalDeviceError(
+                f"{where}: sudo refused `{command}` ({said}). Add to the device's sudoers: "
+                f"{rights.sudoers_line(user, how.steps[step])}"
+            )
+        sentence = f"{where}: the step `{step}` of the deployment failed ({command or 'lock'}): {said}"
+        transient = any(
+            each in said for each in ("No space left", "Read-only file system", "Disk quota", "Input/output error")
+        )
+        if transient or step in ("reload", "start", "stop"):
+            return TransientDeviceError(sentence)
+        return TerminalDeviceError(sentence)
+    return TransientDeviceError(f"{where}: the deployment was cut off{': ' + said if said else ''}")
+
+
+def foreign_sentence(where: str, owner: str) -> str:
+    return (
+        f"{where}: the configuration there belongs to device {owner} of another database. Adopt it if that one is "
+        "gone (POST /devices/{id}/adopt)"
+    )

@@ -1,0 +1,135 @@
+# Puts a new configuration into service, or nothing of it. Run as the login user under `timeout`; POSIX shell, GNU or
+# busybox tools. What precedes this text defines a function do_STEP for every single command that may need more rights.
+# $1 real path of haproxy.cfg    $2 sha256 that it must have now        $3 epoch      $4 device id
+# $5 bytes on standard input     $6 their sha256                        $7 the new sidecar
+# $8 check, reload, start, stop or none: what to do with haproxy        $9 yes or no: ask haproxy -c
+# ${10} yes or no: take owner and mode from the old file                ${11} the operand that haproxy has after -f
+# ${12} a device id whose sidecar may be replaced: it has nothing here any more
+#
+# Standard output: "balancer-deploy 1", then one line "WORD base64" as the result, or "installed PIDS" and then answers
+# to what is read: "pids", "commit", anything else or the end of the input rolls back.
+umask 022
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+export PATH LC_ALL
+
+config=$1 expected=$2 epoch=$3 device=$4 bytes=$5 sum=$6 note=$7 action=$8 ask=$9
+shift 9
+keep=$1 operand=$2 heir_of=$3
+directory=${config%/*}
+staged=$directory/.${config##*/}.balancer-new
+state=untouched
+
+reply() { echo "$1 $(printf %s "$2" | base64 | tr -d '\n')"; }
+
+# Runs one step without our input and our lock; standard error is kept in $said.
+step() { said=$("do_$1" 2>&1 >/dev/null </dev/null 9<&-); }
+must() { step "$1" || { reply "failed-$1" "$said"; exit 1; }; }
+
+haproxies() {
+    for process in /proc/[0-9]*; do
+        { read -r comm <"$process/comm"; } 2>/dev/null || continue
+        case $comm in haproxy*) ;; *) continue ;; esac
+        tr '\0' '\n' 2>/dev/null <"$process/cmdline" | grep -qxF -e "$operand" && printf '%s ' "${process#/proc/}"
+    done
+}
+
+# Waits until a process serves that was not there before; $1 are those that were, $2 tenths of a second at most.
+newcomer() {
+    turns=0
+    while [ "$turns" -lt "$2" ]; do
+        for pid in $(haproxies); do
+            case " $1 " in *" $pid "*) ;; *) return 0 ;; esac
+        done
+        sleep 0.1
+        turns=$((turns + 1))
+    done
+    return 1
+}
+
+roll_back() {
+    # A reload that follows another too closely is lost.
+    [ "$action" != reload ] || newcomer "$before" 10
+    if step restore; then
+        case $action in
+            reload) before=$(haproxies) && step reload && newcomer "$before" 30 ;;
+            start) [ -z "$(haproxies)" ] || step stop ;;
+        esac
+        reply rolled-back ''
+        step clean
+    else
+        # The previous file stays beside the new one.
+        reply failed-restore "$said"
+    fi
+}
+
+finish() {
+    trap '' HUP INT TERM
+    trap - EXIT
+    case $state in
+        # Not the previous file: one that is there is the mark of a deployment that nobody verified.
+        staged) step discard ;;
+        installed) roll_back ;;
+    esac
+    exit
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
+# The other end may be gone while we still have to clean up.
+trap '' PIPE
+
+echo 'balancer-deploy 1'
+[ -r "$directory" ] || { reply failed-lock "$directory is not readable"; exit 1; }
+exec 9<"$directory"
+turns=0
+until flock -n 9; do
+    turns=$((turns + 1))
+    [ "$turns" -lt 30 ] || { reply busy ''; exit 1; }
+    sleep 0.1
+done
+
+if [ -e "$config.balancer" ]; then
+    [ -r "$config.balancer" ] || { reply failed-lock "$config.balancer is not readable"; exit 1; }
+    owner=$(sed -n 's/^ *"device_id": *"\([0-9a-f]*\)".*/\1/p' "$config.balancer")
+    newest=$(sed -n 's/^ *"epoch": *\([0-9][0-9]*\).*/\1/p' "$config.balancer")
+    case $owner in
+        "$device") [ "${newest:-0}" -le "$epoch" ] || { reply stale "$newest"; exit 1; } ;;
+        '' | "$heir_of") ;;
+        *) reply foreign "$owner"; exit 1 ;;
+    esac
+fi
+now=$(do_read 2>/dev/null </dev/null 9<&- | sha256sum)
+[ "${now%% *}" = "$expected" ] || { reply changed ''; exit 1; }
+
+state=staged
+[ "$keep" = no ] || must copy
+said=$(head -c "$bytes" | do_write 2>&1 >/dev/null 9<&-) || { reply failed-write "$said"; exit 1; }
+now=$(do_read_staged 2>/dev/null </dev/null 9<&- | sha256sum)
+[ "${now%% *}" = "$sum" ] || { reply incomplete ''; exit 1; }
+if [ "$ask" = yes ]; then
+    said=$(do_check 2>&1 </dev/null 9<&-) || { reply rejected "$said"; exit 1; }
+fi
+[ "$action" != check ] || { reply accepted "$said"; exit 0; }
+
+said=$(printf %s "$note" | do_note 2>&1 >/dev/null 9<&-) || { reply failed-note "$said"; exit 1; }
+must record
+must backup
+before=$(haproxies)
+state=installed
+must install
+case $action in reload | start | stop) must "$action" ;; esac
+echo "installed $before"
+
+while read -r verdict; do
+    case $verdict in
+        pids) echo "pids $(haproxies)" ;;
+        commit)
+            state=committed
+            must clean
+            reply committed ''
+            exit 0
+            ;;
+        *) break ;;
+    esac
+done
+exit 1

@@ -1,0 +1,401 @@
+"""The driver of ordinary HAProxy hosts: an SSH server and HAProxy are all they need."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from balancer.config import Settings
+from balancer.core.model import (
+    Applied,
+    Candidate,
+    Capabilities,
+    Device,
+    DeviceSpec,
+    HealthMonitor,
+    LoadBalancer,
+    Observation,
+)
+from balancer.drivers import ssh
+from balancer.drivers.haproxy import deploy, file, names, render, rights
+from balancer.drivers.haproxy.file import Composed, FileError, Parts, Sidecar
+from balancer.drivers.haproxy.host import HostState
+from balancer.drivers.haproxy.plan import Action, Plan, halves, plan, port_conflicts
+from balancer.exceptions import DeviceError, InvalidInput, TerminalDeviceError, TransientDeviceError
+
+LOG = logging.getLogger(__name__)
+
+# How often a file may change under our hands before we wait.
+_ATTEMPTS = 3
+_NOTHING_TO_SERVE = "No enabled listener found"
+_ALERT = re.compile(r"\[ALERT\]\s*(?:\(\d+\)\s*:\s*)?(?:config\s*:\s*)?")
+_SENTENCE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A host, its file taken apart."""
+
+    host: HostState
+    parts: Parts
+    sidecar: Sidecar | None
+
+    @property
+    def old(self) -> bytes:
+        return self.host.config or b""
+
+    @property
+    def verified(self) -> bool:
+        """Whether the block in the file was seen serving."""
+        if self.host.previous_exists:
+            return False
+        if self.parts.block is None:
+            return True
+        return self.sidecar is not None and self.sidecar.digest == file.digest(self.parts.block)
+
+
+class HAProxyDriver:
+    """Type ``HAPROXY``. Thread-safe as long as one thread at a time uses a device, which the lease sees to."""
+
+    name = "haproxy"
+
+    def __init__(self, settings: Settings) -> None:
+        self._pool = ssh.Pool(connect_timeout=settings.ssh.connect_timeout)
+        self._step_timeout = settings.ssh.step_timeout
+        self._memos: dict[str, dict[str, tuple[object, render.Block]]] = {}
+
+    # --- pure ---
+
+    def capabilities(self) -> Capabilities:
+        return render.CAPABILITIES
+
+    def validate(self, load_balancer: LoadBalancer, monitors: Sequence[HealthMonitor]) -> None:
+        render.validate(load_balancer, monitors)
+
+    def validate_device(self, device: Device) -> Device:
+        extras, endpoint = device.extras, device.endpoint
+        config = device.config_path or extras.get("remote_config_path") or rights.DEFAULT_CONFIG
+        socket = device.socket or extras.get("socket") or rights.DEFAULT_SOCKET
+        interface = device.interface or extras.get("interface")
+        names.login(endpoint.username, "user")
+        if endpoint.host_key is not None:
+            try:
+                endpoint = replace(endpoint, host_key=ssh.normal_host_key(endpoint.host_key))
+            except ValueError as error:
+                raise InvalidInput(f"host_key: {error}", field="host_key") from None
+        if endpoint.credential.private_key is not None:
+            try:
+                ssh.check_private_key(endpoint.credential.private_key)
+            except DeviceError as error:
+                raise InvalidInput(str(error), field="private_key") from None
+        return replace(
+            device,
+            endpoint=endpoint,
+            config_path=names.file_path(config, "remote_config_path"),
+            socket=names.socket_path(socket, "socket"),
+            interface=None if interface is None else names.interface(interface),
+        )
+
+    def render(self, spec: DeviceSpec) -> Candidate:
+        return render.candidate(spec, self._memos.setdefault(spec.device.id, {}))
+
+    # --- talking to the device ---
+
+    def observe(self, device: Device) -> Observation:
+        connection = self._connection(device)
+        try:
+            host = deploy.look(connection, device, timeout=self._step_timeout)
+        except DeviceError as error:
+            return Observation(reachable=False, sentence=str(error), host_key=connection.host_key)
+        return _observation(host, device, connection)
+
+    def apply(
+        self,
+        device: Device,
+        candidate: Candidate,
+        *,
+        epoch: int,
+        last: Mapping[str, str],
+        check: Callable[[], None],
+    ) -> Applied:
+        connection = self._connection(device)
+        for _ in range(_ATTEMPTS):
+            check()
+            found = self._find(connection, device)
+            try:
+                return _Application(connection, device, candidate, epoch, last, check, self._step_timeout, found).run()
+            except deploy.Changed as error:
+                LOG.info("%s", error)
+        raise TransientDeviceError(f"{connection.where}: haproxy.cfg keeps changing while it is deployed")
+
+    def forget(self, device_id: str) -> None:
+        self._memos.pop(device_id, None)
+        self._pool.forget(device_id)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _connection(self, device: Device) -> ssh.Connection:
+        return self._pool.connection(device.id, device.endpoint)
+
+    def _find(self, connection: ssh.Connection, device: Device) -> _Found:
+        host = deploy.look(connection, device, timeout=self._step_timeout)
+        try:
+            parts = file.split(host.config or b"")
+        except FileError as error:
+            raise TerminalDeviceError(f"{connection.where}: {error}") from None
+        sidecar = _sidecar(host)
+        if parts.owner not in (None, device.id):
+            raise TerminalDeviceError(deploy.foreign_sentence(connection.where, parts.owner or ""))
+        # A sidecar alone protects nothing: its device was removed when it had nothing left there.
+        foreign = sidecar is not None and sidecar.device_id != device.id
+        if sidecar is not None and foreign and (parts.owner is not None or sidecar.addresses):
+            raise TerminalDeviceError(deploy.foreign_sentence(connection.where, sidecar.device_id))
+        return _Found(host=host, parts=parts, sidecar=sidecar)
+
+
+def _sidecar(host: HostState) -> Sidecar | None:
+    """One that cannot be read is as good as none: what is then unknown is found out by a reload."""
+    if not host.sidecar:
+        return None
+    try:
+        return file.load_sidecar(host.sidecar)
+    except FileError as error:
+        LOG.warning("%s.balancer: %s", host.path, error)
+        return None
+
+
+class _Application:
+    """One attempt to bring a candidate into service on a host as it was found."""
+
+    def __init__(
+        self,
+        connection: ssh.Connection,
+        device: Device,
+        candidate: Candidate,
+        epoch: int,
+        last: Mapping[str, str],
+        check: Callable[[], None],
+        timeout: float,
+        found: _Found,
+    ) -> None:
+        self.connection = connection
+        self.device = device
+        self.last = last
+        self.epoch = epoch
+        self.check = check
+        self.timeout = timeout
+        self.found = found
+        self.blocks = dict(candidate.blocks)
+        self.rejected = dict(candidate.rejected)
+
+    def run(self) -> Applied:
+        host = self.found.host
+        how = deploy.means(host, self.device, self.connection.where)
+        conflicts = port_conflicts(
+            old=self.found.old, blocks=self.blocks, listening=host.listening, running=bool(host.processes)
+        )
+        for load_balancer_id, sentence in conflicts.items():
+            self._reject(load_balancer_id, sentence)
+        # Each round rejects at least one text: the new one or the last accepted one.
+        for _ in range(2 * len(self.blocks) + 2):
+            composed = self._compose(self.blocks)
+            planned = plan(
+                old=self.found.old,
+                new=composed.content,
+                has_block=bool(composed.block_digest),
+                verified=self.found.verified,
+                running=bool(host.processes),
+            )
+            if planned.action is Action.NOOP:
+                return self._applied(planned, composed, f"nothing to do: {planned.reason}")
+            outcome = self._deploy(how, composed, planned)
+            if isinstance(outcome, deploy.Served):
+                return self._applied(planned, composed, _spoken(planned, how, outcome))
+            if not composed.block_digest and _NOTHING_TO_SERVE in outcome.output:
+                return self._serve_nothing(how, composed)
+            self._reject_culprits(how, composed, outcome)
+        raise TerminalDeviceError(f"{self.connection.where}: HAProxy refuses every configuration that was tried")
+
+    # --- the steps ---
+
+    def _compose(self, blocks: Mapping[str, str]) -> Composed:
+        found = self.found
+        return file.compose(
+            found.parts.hand_written,
+            device_id=self.device.id,
+            head=render.head(self.device, blocks.values()),
+            blocks=blocks,
+            added_lf=found.sidecar is not None and found.sidecar.added_lf and not found.parts.moved,
+        )
+
+    def _deploy(
+        self, how: deploy.Means, composed: Composed, planned: Plan, *, ask: bool = True, trial: bool = False
+    ) -> deploy.Served | deploy.Rejected:
+        sidecar = self.found.sidecar
+        started = sidecar is not None and sidecar.started and bool(self.found.host.processes)
+        order = deploy.Order(
+            content=composed.content,
+            sidecar=Sidecar(
+                device_id=self.device.id,
+                epoch=self.epoch,
+                digest=composed.block_digest,
+                added_lf=composed.added_lf,
+                addresses=sidecar.addresses if sidecar is not None else (),
+                started=planned.action is Action.START or (started and planned.action is not Action.STOP),
+            ),
+            action=planned.action,
+            has_block=bool(composed.block_digest),
+            heir_of=sidecar.device_id if sidecar is not None else "",
+            ask=ask,
+            trial=trial,
+        )
+        self.check()
+        return deploy.deploy(
+            self.connection, self.device, self.found.host, how, order, timeout=self.timeout, check=self.check
+        )
+
+    def _serve_nothing(self, how: deploy.Means, composed: Composed) -> Applied:
+        """What is left has nothing to serve, and HAProxy would not start with it."""
+        action = Action.STOP if self.found.host.processes else Action.INSTALL
+        planned = Plan(action=action, reason="nothing is left to serve")
+        outcome = self._deploy(how, composed, planned, ask=False)
+        if isinstance(outcome, deploy.Rejected):
+            raise TransientDeviceError(f"{self.connection.where}: {_sentence(outcome.output)}")
+        return self._applied(planned, composed, _spoken(planned, how, outcome))
+
+    def _applied(self, planned: Plan, composed: Composed, sentence: str) -> Applied:
+        changed = planned.action is not Action.NOOP
+        return Applied(
+            plan="reload" if changed else "noop",
+            sentence=sentence,
+            accepted_blocks=dict(self.blocks),
+            rejected=dict(self.rejected),
+            diff=file.diff(self.found.old, composed.content) if changed else "",
+            observation=_observation(self.found.host, self.device, self.connection, after=planned.action),
+        )
+
+    # --- who is to blame ---
+
+    def _reject(self, load_balancer_id: str, sentence: str) -> None:
+        """Takes the last accepted text instead; when that is what was refused, none."""
+        self.rejected.setdefault(load_balancer_id, sentence)
+        refused, last = self.blocks[load_balancer_id], self.last.get(load_balancer_id, "")
+        self.blocks[load_balancer_id] = last if last != refused else ""
+
+    def _reject_culprits(self, how: deploy.Means, composed: Composed, outcome: deploy.Rejected) -> None:
+        guilty, hand_written = composed.culprits(outcome.output, self.blocks)
+        what = "start with it" if outcome.started else "accept it"
+        if not guilty and hand_written:
+            raise TerminalDeviceError(
+                f"{self.connection.where}: HAProxy does not {what} because of the hand-written part of "
+                f"{self.found.host.path}: {_sentence(outcome.output)}. The configuration before serves on; mend that "
+                "part and deploy again"
+            )
+        if not guilty and not outcome.started:
+            guilty = self._bisect(how)
+        if not guilty:
+            raise TerminalDeviceError(
+                f"{self.connection.where}: HAProxy does not {what}: {_sentence(outcome.output)}. The configuration "
+                "before serves on"
+            )
+        for load_balancer_id in guilty:
+            alert = composed.alert_of(load_balancer_id, outcome.output, self.blocks) or outcome.output
+            self._reject(load_balancer_id, f"HAProxy does not {what}: {_sentence(alert)}")
+
+    def _bisect(self, how: deploy.Means) -> tuple[str, ...]:
+        """One load balancer without which HAProxy accepts the file; () when there is none."""
+
+        def accepted(without: Sequence[str]) -> bool:
+            blocks = {key: "" if key in without else text for key, text in self.blocks.items()}
+            composed = self._compose(blocks)
+            if not composed.block_digest:
+                return True
+            trial = Plan(action=Action.INSTALL, reason="a trial")
+            return isinstance(self._deploy(how, composed, trial, trial=True), deploy.Served)
+
+        suspects = tuple(key for key, text in self.blocks.items() if text)
+        if not suspects or not accepted(suspects):
+            return ()
+        while len(suspects) > 1:
+            left, right = halves(suspects)
+            if accepted(left):
+                suspects = left
+            elif accepted(right):
+                suspects = right
+            else:
+                break
+        return suspects
+
+
+# --- sentences ---------------------------------------------------------------
+
+
+def _sentence(output: str) -> str:
+    """HAProxy's alerts without their decoration."""
+    alerts = [_ALERT.sub("", line).strip() for line in output.splitlines() if "[ALERT]" in line]
+    useful = [line for line in alerts if not line.startswith(("Error(s) found", "Fatal errors found"))]
+    text = "; ".join(useful or alerts or [" ".join(output.split())])
+    return text if len(text) <= _SENTENCE else text[:_SENTENCE] + "…"
+
+
+def _spoken(planned: Plan, how: deploy.Means, served: deploy.Served) -> str:
+    took = f"after {served.seconds * 1000:.0f} ms"
+    if planned.action is Action.RELOAD:
+        return f"reloaded ({how.method}) because {planned.reason}; worker {served.pid} serves {took}"
+    if planned.action is Action.START:
+        return f"started because {planned.reason}; process {served.pid} serves {took}"
+    if planned.action is Action.STOP:
+        return f"stopped because {planned.reason}"
+    return f"installed without a reload: {planned.reason}"
+
+
+def _observation(
+    host: HostState, device: Device, connection: ssh.Connection, *, after: Action | None = None
+) -> Observation:
+    """`after`: what was done with HAProxy since the host was looked at."""
+    findings: list[str] = []
+    try:
+        parts = file.split(host.config or b"")
+    except FileError as error:
+        findings.append(str(error))
+        parts = Parts(hand_written=host.config or b"")
+    written = file.parse(parts.hand_written)
+    findings += written.findings
+    findings += file.fit_head(render.head(device, ()), written)[1]
+    sidecar = _sidecar(host)
+    owner = parts.owner or (sidecar.device_id if sidecar is not None and sidecar.addresses else None)
+    if owner not in (None, device.id):
+        findings.append(deploy.foreign_sentence(connection.where, owner or ""))
+    method = ""
+    try:
+        method = deploy.means(host, device, connection.where).method
+    except TerminalDeviceError as error:
+        findings.append(str(error))
+    running = (bool(host.processes) or after is Action.START) and after is not Action.STOP
+    repair = None
+    if after is None and parts.owner == device.id:
+        if not running:
+            repair = "HAProxy is not running"
+        elif host.previous_exists:
+            repair = "the last deployment was not seen through to its end"
+    version = f"HAProxy {host.version}" if host.version else "HAProxy of unknown version"
+    return Observation(
+        reachable=True,
+        sentence=f"{version} is {'running' if running else 'not running'}",
+        version=host.version,
+        host_key=connection.host_key,
+        foreign_binds=written.binds,
+        findings=tuple(dict.fromkeys(findings)),
+        repair=repair,
+        facts={
+            "config_path": host.path,
+            "hostname": host.hostname,
+            "method": method,
+            "running": running,
+            "unit": next((each.unit for each in host.leaders if each.unit), host.unit),
+            "addresses": [address for many in host.addresses.values() for address in many],
+        },
+    )

@@ -1,0 +1,182 @@
+"""What may be written into haproxy.cfg: names made of ids, allow-list grammars and quoting.
+
+The API has checked its input already. This is the last line of defence: whatever reaches the file passes through
+one of these functions, and what does not match raises `InvalidInput` with the field that is to blame.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from math import isfinite
+
+from balancer.exceptions import InvalidInput
+
+WILDCARD = "*"
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_COOKIE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_METHOD = re.compile(r"[A-Z]{1,16}")
+_HTTP_PATH = re.compile(r"/[\x21-\x7e]{0,1023}")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_LOGIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+_FILE_PATH = re.compile(r"(/\.?[A-Za-z0-9_][A-Za-z0-9_.+-]*)+")
+_CODE = re.compile(r"[1-5][0-9][0-9]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+# sockaddr_un holds 107 characters; HAProxy binds "<path>.<pid>.tmp" before it renames.
+SOCKET_PATH_MAX = 90
+
+
+def _matched(pattern: re.Pattern[str], value: object, field: str, allowed: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise InvalidInput(f"{field} must be {allowed}", field=field)
+    return value
+
+
+def object_id(value: str, field: str = "id") -> str:
+    return _matched(_ID, value, field, "32 hexadecimal digits")
+
+
+# --- sections ----------------------------------------------------------------
+
+
+def frontend(listener_id: str) -> str:
+    return f"fe-{object_id(listener_id)}"
+
+
+def backend(pool_id: str, suffix: str = "") -> str:
+    """`suffix` tells apart the backends of one pool that serves listeners of different modes."""
+    return f"be-{object_id(pool_id)}{'-' + suffix if suffix else ''}"
+
+
+def monitor_backend(pool_id: str, monitor_id: str) -> str:
+    return f"mon-{object_id(pool_id)}-{object_id(monitor_id)}"
+
+
+def health_frontend(pool_id: str) -> str:
+    """Answers whether all monitors of a pool agree that a member is up."""
+    return f"hm-{object_id(pool_id)}"
+
+
+def health_address(device_id: str, pool_id: str) -> str:
+    """Where that frontend listens: an abstract socket, so no port is taken. With the device's id, as two HAProxies
+    may share a network."""
+    return f"abns@balancer-{object_id(device_id)}-{object_id(pool_id)}"
+
+
+SECTION = re.compile(r"\b(?:fe|be|mon|hm)-[0-9a-f]{32}(?:-[0-9a-z]+)?\b")
+"""Finds our section names in HAProxy's messages."""
+
+
+# --- values ------------------------------------------------------------------
+
+
+def quote(text: str, field: str = "value") -> str:
+    """One word of haproxy.cfg that stands for exactly `text`."""
+    if _CONTROL.search(text):
+        raise InvalidInput(f"{field} must not contain control characters", field=field)
+    return "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def ip(value: str, field: str = "address") -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        raise InvalidInput(f"{field} must be an IPv4 or IPv6 address", field=field) from None
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+        raise InvalidInput(f"{field} must not have a zone", field=field)
+    return address
+
+
+def network(value: str, field: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value, strict=False))
+    except ValueError:
+        raise InvalidInput(f"{field} must be an address range such as 192.0.2.0/24", field=field) from None
+
+
+def port(value: int, field: str = "port") -> int:
+    return integer(value, 1, 65535, field)
+
+
+def integer(value: int, low: int, high: int, field: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise InvalidInput(f"{field} must be a whole number from {low} to {high}", field=field)
+    return value
+
+
+def endpoint(address: str, port_number: int, field: str = "address") -> str:
+    """``192.0.2.1:80``, ``[2001:db8::1]:80``."""
+    parsed = ip(address, field)
+    text = f"[{parsed}]" if parsed.version == 6 else str(parsed)
+    return f"{text}:{port(port_number)}"
+
+
+def seconds(value: float, field: str) -> str:
+    """A time of at least one millisecond and at most a day, as HAProxy writes it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or not 0 < value <= 86400:
+        raise InvalidInput(f"{field} must be more than 0 and at most 86400 seconds", field=field)
+    milliseconds = max(1, round(value * 1000))
+    return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
+
+
+def milliseconds(value: int, field: str) -> str:
+    return seconds(integer(value, 1, 86_400_000, field) / 1000, field)
+
+
+def cookie(value: str, field: str) -> str:
+    return _matched(_COOKIE, value, field, "1 to 64 letters, digits, '_', '.' or '-'")
+
+
+def method(value: str, field: str) -> str:
+    return _matched(_METHOD, value, field, "an HTTP method in capital letters")
+
+
+def http_path(value: str, field: str) -> str:
+    """Quoted."""
+    return quote(_matched(_HTTP_PATH, value, field, "a path that begins with '/' without blanks, ASCII only"), field)
+
+
+def host(value: str, field: str) -> str:
+    """Quoted."""
+    return quote(_matched(_HOST, value, field, "a host name"), field)
+
+
+def codes(value: str, field: str) -> str:
+    """``200``, ``200,202``, ``200-204`` and mixtures."""
+    ranges = []
+    for part in value.replace(" ", "").split(","):
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not _CODE.fullmatch(first) or not _CODE.fullmatch(last) or first > last:
+            raise InvalidInput(f"{field} must be HTTP codes such as 200, 200,202 or 200-204", field=field)
+        ranges.append(f"{first}-{last}" if dash else first)
+    return ",".join(ranges)
+
+
+# --- the device's own --------------------------------------------------------
+
+
+def login(value: str, field: str = "user") -> str:
+    return _matched(_LOGIN, value, field, "a login name of letters, digits, '_', '.' or '-'")
+
+
+def interface(value: str, field: str = "interface") -> str:
+    return _matched(_INTERFACE, value, field, "the name of a network interface")
+
+
+def file_path(value: str, field: str) -> str:
+    """An absolute path without ``.``, ``..``, blanks or anything a shell or sudoers reads specially."""
+    _matched(_FILE_PATH, value, field, "an absolute path of letters, digits, '_', '.', '+', '-' and '/'")
+    if len(value) > 255:
+        raise InvalidInput(f"{field} must have at most 255 characters", field=field)
+    return value
+
+
+def socket_path(value: str, field: str = "socket") -> str:
+    file_path(value, field)
+    if len(value) > SOCKET_PATH_MAX:
+        raise InvalidInput(f"{field} must have at most {SOCKET_PATH_MAX} characters", field=field)
+    return value

@@ -1,0 +1,105 @@
+"""What must be done to bring a new file into service. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from balancer.core.model import Bind
+from balancer.drivers.haproxy.file import parse
+from balancer.drivers.haproxy.names import WILDCARD
+
+
+class Action(StrEnum):
+    """Values are those of the remote step. Changes over the runtime socket will be one more."""
+
+    NOOP = "noop"
+    RELOAD = "reload"
+    START = "start"
+    STOP = "stop"
+    INSTALL = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`reason` completes "HAProxy was …ed because"."""
+
+    action: Action
+    reason: str
+
+
+def plan(*, old: bytes, new: bytes, has_block: bool, verified: bool, running: bool) -> Plan:
+    """`old` is the file as it is, `new` as it shall be; `has_block` whether `new` has anything of ours.
+
+    `verified`: the block in `old` was seen serving. `running`: a HAProxy runs with this file.
+    """
+    if not running:
+        if has_block:
+            return Plan(action=Action.START, reason="HAProxy is not running")
+        if old == new:
+            return Plan(action=Action.NOOP, reason="nothing to serve, and HAProxy is not running")
+        return Plan(action=Action.INSTALL, reason="HAProxy is not running, and nothing is left to serve")
+    if old != new:
+        return Plan(action=Action.RELOAD, reason="the configuration changed")
+    if not verified:
+        return Plan(action=Action.RELOAD, reason="the configuration on the host was never seen serving")
+    return Plan(action=Action.NOOP, reason="the configuration is what it shall be")
+
+
+# --- ports that others hold --------------------------------------------------
+
+
+def port_conflicts(
+    *, old: bytes, blocks: Mapping[str, str], listening: Sequence[Bind], running: bool
+) -> dict[str, str]:
+    """Load balancers whose new addresses another program on the host holds: id -> sentence.
+
+    What `old` binds is HAProxy's own while it runs.
+    """
+    own = parse(old).binds if running else ()
+    others = [bind for bind in listening if not any(_within(bind, each) for each in own)]
+    # A socket for every IPv6 address usually takes IPv4 as well.
+    found = {}
+    for load_balancer_id, text in blocks.items():
+        for wanted in parse(text.encode()).binds if text else ():
+            if any(_within(wanted, each) for each in own):
+                continue
+            holder = next((each for each in others if _collide(wanted, each)), None)
+            if holder is not None:
+                found[load_balancer_id] = (
+                    f"port {wanted.first_port} at {_spoken(wanted.address)} is in use on the device: another program "
+                    f"listens at {_spoken(holder.address)}:{holder.first_port}. Stop it there, or choose another port"
+                )
+                break
+    return found
+
+
+def _within(inner: Bind, outer: Bind) -> bool:
+    return (
+        inner.address == outer.address and outer.first_port <= inner.first_port and inner.last_port <= outer.last_port
+    )
+
+
+def _collide(wanted: Bind, other: Bind) -> bool:
+    if wanted.last_port < other.first_port or other.last_port < wanted.first_port:
+        return False
+    if ":" in wanted.address:
+        return other.address in (wanted.address, "::") or (wanted.address == "::" and ":" in other.address)
+    if other.address == "::":
+        return True
+    return ":" not in other.address and (wanted.address == other.address or WILDCARD in (wanted.address, other.address))
+
+
+def _spoken(address: str) -> str:
+    return "every address" if address == WILDCARD else address
+
+
+# --- finding whom HAProxy means when it does not say -------------------------
+
+
+def halves(ids: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """For a bisection."""
+    everything = tuple(ids)
+    middle = len(everything) // 2
+    return everything[:middle], everything[middle:]

@@ -1,0 +1,451 @@
+"""Renders what a device shall run: one head shared by all, and one self-contained block per load balancer.
+
+Pure. Names come from ids only, every value passes through `names`. A block depends on nothing but its load balancer,
+the monitors of its pools and the device's id, so that one block can be swapped for another text of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from balancer.core.model import (
+    Algorithm,
+    Candidate,
+    Capabilities,
+    Device,
+    DeviceSpec,
+    HealthMonitor,
+    HttpCheck,
+    Listener,
+    LoadBalancer,
+    Member,
+    MonitorType,
+    PersistenceKind,
+    Pool,
+    Protocol,
+    Rotation,
+    SessionPersistence,
+    VirtualIp,
+)
+from balancer.drivers.haproxy import names, rights
+from balancer.exceptions import InvalidInput
+
+PEERS = "balancer"
+
+_BALANCE: Mapping[Algorithm, tuple[str, ...]] = {
+    Algorithm.ROUND_ROBIN: ("balance roundrobin",),
+    Algorithm.STATIC_ROUND_ROBIN: ("balance static-rr",),
+    Algorithm.LEAST_CONNECTIONS: ("balance leastconn",),
+    Algorithm.SOURCE_IP: ("balance source", "hash-type consistent"),
+    Algorithm.URI: ("balance uri", "hash-type consistent"),
+}
+_MODE: Mapping[Protocol, str] = {Protocol.HTTP: "http", Protocol.HTTPS: "tcp", Protocol.TCP: "tcp"}
+
+# Seconds that sessions are remembered when the load balancer does not say.
+_SOURCE_IP_EXPIRE = 1800
+_APP_COOKIE_EXPIRE = 10800
+_HEADERS: Mapping[str, tuple[str, ...]] = {
+    "x-forwarded-for": ("option forwardfor",),
+    "x-forwarded-port": ("http-request set-header X-Forwarded-Port %[dst_port]",),
+    "x-forwarded-proto": ("http-request set-header X-Forwarded-Proto http",),
+}
+_INEXPRESSIBLE = {"ratebandwidth": "rateBandwidth", "rateconnection": "rateConnection"}
+# HAProxy takes 64 words in a line.
+_CIDRS_PER_LINE = 50
+
+CAPABILITIES = Capabilities(algorithms=tuple(_BALANCE), protocols=tuple(_MODE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    text: str
+    notices: tuple[str, ...] = ()
+
+
+# --- the whole ---------------------------------------------------------------
+
+
+def candidate(spec: DeviceSpec, memo: dict[str, tuple[object, Block]] | None = None) -> Candidate:
+    """Renders a device. `memo` may be kept between calls: blocks of unchanged load balancers are taken from it.
+
+    A load balancer that cannot be rendered is `rejected` and keeps its last accepted block: it must not keep the
+    others from being deployed.
+    """
+    monitors = {monitor.id: monitor for monitor in spec.monitors}
+    blocks: dict[str, str] = {}
+    notices: dict[str, tuple[str, ...]] = {}
+    rejected: dict[str, str] = {}
+    fresh: dict[str, tuple[object, Block]] = {}
+    for balancer in spec.load_balancers:
+        used = tuple(monitors[each] for each in dict.fromkeys(_monitor_ids(balancer)) if each in monitors)
+        # Compared by value, so a memo can be stale in no way.
+        key = (balancer, used, spec.device.id)
+        known = (memo or {}).get(balancer.id)
+        try:
+            made = known[1] if known and known[0] == key else block(balancer, used, device_id=spec.device.id)
+        except InvalidInput as error:
+            rejected[balancer.id] = str(error)
+            blocks[balancer.id] = spec.accepted_blocks.get(balancer.id, "")
+            continue
+        fresh[balancer.id] = (key, made)
+        blocks[balancer.id] = made.text
+        if made.notices:
+            notices[balancer.id] = made.notices
+    if memo is not None:
+        memo.clear()
+        memo.update(fresh)
+    top = head(spec.device, blocks.values())
+    return Candidate(head=top, blocks=blocks, digest=_digest(top, blocks), notices=notices, rejected=rejected)
+
+
+def _digest(top: str, blocks: Mapping[str, str]) -> str:
+    sha = hashlib.sha256(top.encode())
+    for load_balancer_id, text in blocks.items():
+        sha.update(f"\0{load_balancer_id}\0{text}".encode())
+    return sha.hexdigest()
+
+
+def head(device: Device, blocks: Iterable[str]) -> str:
+    """Our `global`, the defaults that every section of ours names, and `peers` when a block has a stick table."""
+    lines = [
+        "global",
+        f"    stats socket {names.socket_path(device.socket or rights.DEFAULT_SOCKET)} mode 600 level admin"
+        f" user {names.login(device.endpoint.username)}",
+        "    hard-stop-after 1h",
+    ]
+    for mode, log in (("http", "httplog"), ("tcp", "tcplog")):
+        lines += [
+            f"defaults balancer-{mode}",
+            f"    mode {mode}",
+            "    log global",
+            f"    option {log}",
+            "    option dontlognull",
+            "    option redispatch",
+            "    retries 3",
+            "    timeout connect 5s",
+            "    timeout client 50s",
+            "    timeout server 50s",
+            "    timeout queue 30s",
+        ]
+        if mode == "http":
+            lines += [
+                "    option idle-close-on-response",
+                "    timeout http-request 30s",
+                "    timeout http-keep-alive 15s",
+            ]
+        else:
+            lines += ["    timeout tunnel 1h"]
+    if any(f" peers {PEERS}\n" in text for text in blocks):
+        # HAProxy puts its own name there; with itself as peer it hands its stick tables over at a reload.
+        lines += [f"peers {PEERS}", f'    peer "$HAPROXY_LOCALPEER" {peer_address(device.id)}']
+    return "\n".join(lines) + "\n"
+
+
+def peer_address(device_id: str) -> str:
+    """A loopback address and port of the device's own: several HAProxies may share a host."""
+    raw = hashlib.sha256(names.object_id(device_id).encode()).digest()
+    return f"127.{raw[0]}.{raw[1]}.{1 + raw[2] % 254}:{10000 + int.from_bytes(raw[3:5], 'big') % 20000}"
+
+
+# --- one load balancer -------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Lines:
+    """Text being written, and sentences on what could not be expressed."""
+
+    lines: list[str] = field(default_factory=list)
+    notices: dict[str, None] = field(default_factory=dict)
+
+    def section(self, kind: str, name: str, mode: str) -> None:
+        self.lines.append(f"{kind} {name} from balancer-{mode}")
+
+    def add(self, *lines: str) -> None:
+        self.lines.extend(f"    {line}" for line in lines)
+
+    def notice(self, sentence: str) -> None:
+        self.notices[sentence] = None
+
+
+def block(balancer: LoadBalancer, monitors: Sequence[HealthMonitor], *, device_id: str) -> Block:
+    """The sections of one load balancer; "" when it is switched off. Raises `InvalidInput`."""
+    out = _Lines()
+    if not balancer.admin_up:
+        return Block(text="")
+    pools = {pool.id: pool for pool in balancer.pools if pool.admin_up}
+    vips = {vip.id: vip for vip in balancer.virtual_ips}
+    used: dict[tuple[str, str], list[Listener]] = {}
+    for listener in balancer.listeners:
+        if not listener.admin_up:
+            continue
+        mode = _mode(listener.protocol, "protocol")
+        pool = pools.get(listener.default_pool_id or "")
+        if pool is not None:
+            used.setdefault((pool.id, mode), []).append(listener)
+        backend = names.backend(pool.id, _suffix(pool, mode)) if pool else None
+        _frontend(out, listener, mode, _binds(listener, vips), backend)
+    for (pool_id, mode), listeners in used.items():
+        pool = pools[pool_id]
+        active = [monitor for monitor in monitors if monitor.id in pool.health_monitor_ids and monitor.admin_up]
+        _backend(out, pool, mode, listeners, active, device_id)
+    for pool_id in dict.fromkeys(pool_id for pool_id, _ in used):
+        pool = pools[pool_id]
+        active = [monitor for monitor in monitors if monitor.id in pool.health_monitor_ids and monitor.admin_up]
+        if len(active) > 1:
+            _monitor_sections(out, pool, active, device_id)
+    return Block(text="".join(f"{line}\n" for line in out.lines), notices=tuple(out.notices))
+
+
+def _monitor_ids(balancer: LoadBalancer) -> list[str]:
+    return [each for pool in balancer.pools for each in pool.health_monitor_ids]
+
+
+def _mode(protocol: Protocol, where: str) -> str:
+    if protocol not in _MODE:
+        allowed = ", ".join(_MODE)
+        raise InvalidInput(f"HAProxy cannot serve protocol {protocol}; it serves {allowed}", field=where)
+    return _MODE[protocol]
+
+
+def _suffix(pool: Pool, mode: str) -> str:
+    """A pool may serve listeners of both modes; HAProxy wants a backend for each."""
+    return "" if _MODE.get(pool.protocol, mode) == mode else mode
+
+
+def _binds(listener: Listener, vips: Mapping[str, VirtualIp]) -> list[str]:
+    chosen = [vips[each] for each in listener.virtual_ip_ids if each in vips] or list(vips.values())
+    if not chosen:
+        raise InvalidInput("a listener needs a virtual IP", field="virtualIps")
+    return [bind(vip.address, listener.port) for vip in chosen]
+
+
+def bind(address: str, port: int) -> str:
+    """A wildcard means every IPv4 address, ``::`` every IPv6 address. Any other address is bound even while it is on
+    no interface: otherwise one missing address would keep HAProxy from starting."""
+    if address == names.WILDCARD:
+        return f"bind *:{names.port(port)}"
+    parsed = names.ip(address)
+    options = " v6only" if parsed.version == 6 else ""
+    if not parsed.is_unspecified:
+        options += " transparent"
+    return f"bind {names.endpoint(address, port)}{options}"
+
+
+def _frontend(out: _Lines, listener: Listener, mode: str, binds: Sequence[str], backend: str | None) -> None:
+    out.section("frontend", names.frontend(listener.id), mode)
+    out.add(*binds)
+    if listener.connection_limit == 0:
+        # `maxconn 0` would mean unlimited.
+        out.add("tcp-request connection reject")
+    elif listener.connection_limit is not None and listener.connection_limit > 0:
+        out.add(f"maxconn {names.integer(listener.connection_limit, 1, 2**31 - 1, 'connection_limit')}")
+    if listener.allowed_cidrs:
+        cidrs = [names.network(each, "allowed_cidrs") for each in listener.allowed_cidrs]
+        for start in range(0, len(cidrs), _CIDRS_PER_LINE):
+            out.add(f"acl balancer-allowed src {' '.join(cidrs[start : start + _CIDRS_PER_LINE])}")
+        out.add("tcp-request connection reject unless balancer-allowed")
+    if listener.timeouts.client:
+        out.add(f"timeout client {names.milliseconds(listener.timeouts.client, 'timeouts.client')}")
+    if listener.timeouts.tcp_inspect:
+        out.add(f"tcp-request inspect-delay {names.milliseconds(listener.timeouts.tcp_inspect, 'timeouts')}")
+    for header, value in listener.insert_headers.items():
+        if str(value).lower() != "true":
+            continue
+        if header.lower() not in _HEADERS:
+            out.notice(f"the header {header} is not inserted: HAProxy is not told how")
+        elif mode == "http":
+            out.add(*_HEADERS[header.lower()])
+        else:
+            out.notice(f"the header {header} is not inserted: {listener.protocol} is passed through unread")
+    if backend:
+        out.add(f"default_backend {backend}")
+
+
+def _backend(
+    out: _Lines,
+    pool: Pool,
+    mode: str,
+    listeners: Sequence[Listener],
+    monitors: Sequence[HealthMonitor],
+    device_id: str,
+) -> None:
+    out.section("backend", names.backend(pool.id, _suffix(pool, mode)), mode)
+    if pool.algorithm not in _BALANCE:
+        allowed = ", ".join(_BALANCE)
+        raise InvalidInput(f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}", field="algorithm")
+    if pool.algorithm is Algorithm.URI and mode != "http":
+        raise InvalidInput("algorithm URI needs protocol HTTP", field="algorithm")
+    out.add(*_BALANCE[pool.algorithm])
+    for name, attribute in (("connect", "member_connect"), ("server", "member_data")):
+        values = [value for each in listeners if (value := getattr(each.timeouts, attribute))]
+        if values:
+            out.add(f"timeout {name} {names.milliseconds(max(values), f'timeouts.{attribute}')}")
+    cookies = _persistence(out, pool.session_persistence, mode)
+    if len(monitors) > 1:
+        out.add(
+            "option httpchk",
+            f"http-check connect addr {names.health_address(device_id, pool.id)}",
+            "http-check send meth GET uri-lf /%[srv_name]",
+            "http-check expect status 200",
+            "timeout check 2s",
+        )
+    elif monitors:
+        _checks(out, monitors[0])
+    for member in pool.members:
+        words = [_server(out, member)]
+        if len(monitors) > 1:
+            # The monitors' own backends have the intervals and counts.
+            words.append("check inter 1s fall 1 rise 1")
+        elif monitors:
+            words.append(_check_words(member, monitors[0]))
+        if cookies:
+            words.append(f"cookie {names.cookie(member.cookie or member.id, 'cookie')}")
+        out.add(" ".join(words + _member_words(member, checked=bool(monitors))))
+
+
+def _server(out: _Lines, member: Member) -> str:
+    for key in member.extras:
+        if key.lower() in _INEXPRESSIBLE:
+            out.notice(f"{_INEXPRESSIBLE[key.lower()]} of a node has no effect: HAProxy has no such limit per server")
+    return f"server {names.object_id(member.id)} {names.endpoint(member.address, member.port)}"
+
+
+def _member_words(member: Member, *, checked: bool) -> list[str]:
+    weight = 0 if member.rotation is Rotation.DRAIN else member.weight
+    words = [f"weight {names.integer(weight, 0, 256, 'weight')}"]
+    limits = member.limits
+    if limits.min_connections:
+        words.append(f"minconn {names.integer(limits.min_connections, 1, 2**31 - 1, 'minconn')}")
+    if limits.max_connections:
+        words.append(f"maxconn {names.integer(limits.max_connections, 1, 2**31 - 1, 'maxconn')}")
+    if limits.slow_start and checked:
+        words.append(f"slowstart {names.seconds(limits.slow_start, 'slowstart')}")
+    if member.backup:
+        words.append("backup")
+    if not member.admin_up or member.rotation is Rotation.OUT:
+        words.append("disabled")
+    return words
+
+
+# --- session persistence -----------------------------------------------------
+
+
+def _persistence(out: _Lines, persistence: SessionPersistence | None, mode: str) -> bool:
+    """Whether servers need cookie values."""
+    if persistence is None:
+        return False
+    kind = persistence.kind
+    if kind is PersistenceKind.SOURCE_IP:
+        expire = names.seconds(persistence.timeout or _SOURCE_IP_EXPIRE, "timeout")
+        out.add(f"stick-table type ipv6 size 100k expire {expire} peers {PEERS}", "stick on src")
+        return False
+    if mode != "http":
+        out.notice(f"session persistence {kind} has no effect: cookies are seen with protocol HTTP only")
+        return False
+    if kind is PersistenceKind.HTTP_COOKIE:
+        name = names.cookie(persistence.cookie_name or "SRV", "cookie_name")
+        idle = f" maxidle {names.seconds(persistence.timeout, 'timeout')}" if persistence.timeout else ""
+        out.add(f"cookie {name} insert indirect nocache httponly{idle}")
+        return True
+    if not persistence.cookie_name:
+        raise InvalidInput("APP_COOKIE needs the cookie_name of the application", field="cookie_name")
+    name = names.cookie(persistence.cookie_name, "cookie_name")
+    expire = names.seconds(persistence.timeout or _APP_COOKIE_EXPIRE, "timeout")
+    out.add(
+        f"stick-table type string len 64 size 100k expire {expire} peers {PEERS}",
+        f"stick store-response res.cook({name})",
+        f"stick match req.cook({name})",
+    )
+    return False
+
+
+# --- health monitors ---------------------------------------------------------
+
+
+def _monitor_sections(out: _Lines, pool: Pool, monitors: Sequence[HealthMonitor], device_id: str) -> None:
+    """HAProxy has one check per server. So each monitor checks in a backend of its own, and the pool's servers ask
+    a frontend that answers 200 for a member when every monitor has it up."""
+    for monitor in monitors:
+        out.section("backend", names.monitor_backend(pool.id, monitor.id), "tcp")
+        _checks(out, monitor)
+        for member in pool.members:
+            server = f"server {names.object_id(member.id)} {names.endpoint(member.address, member.port)}"
+            out.add(f"{server} {_check_words(member, monitor)}")
+    out.section("frontend", names.health_frontend(pool.id), "http")
+    out.add(f"bind {names.health_address(device_id, pool.id)}", "http-request set-log-level silent")
+    for member in pool.members:
+        conditions = " ".join(
+            f"{{ srv_is_up({names.monitor_backend(pool.id, monitor.id)}/{member.id}) }}" for monitor in monitors
+        )
+        out.add(f"http-request return status 200 if {{ path /{member.id} }} {conditions}")
+    out.add("http-request return status 503")
+
+
+def _checks(out: _Lines, monitor: HealthMonitor) -> None:
+    """The lines of a backend for one monitor."""
+    if monitor.type is MonitorType.HTTP:
+        out.add("option httpchk", "http-check connect", *_http_check(monitor.http or HttpCheck()))
+    elif monitor.type is MonitorType.HTTPS:
+        http = monitor.http or HttpCheck()
+        sni = f" sni {names.host(http.domain_name, 'domain_name')}" if http.domain_name else ""
+        out.add("option httpchk", f"http-check connect ssl{sni}", *_http_check(http))
+    elif monitor.type is MonitorType.TLS_HELLO:
+        out.add("option tcp-check", "tcp-check connect ssl")
+    else:
+        if monitor.type is MonitorType.PING:
+            out.notice("an ICMP (PING) health monitor is done as a TCP connection to the node: HAProxy does not ping")
+        out.add("option tcp-check", "tcp-check connect")
+    out.add(f"timeout check {names.seconds(monitor.timeout, 'timeout')}")
+
+
+def _http_check(http: HttpCheck) -> tuple[str, ...]:
+    send = f"http-check send meth {names.method(http.method, 'method')} uri {names.http_path(http.path, 'path')}"
+    version = str(http.version or ("1.1" if http.domain_name else "1.0"))
+    if version not in ("1.0", "1.1"):
+        raise InvalidInput("http version of a health monitor must be 1.0 or 1.1", field="version")
+    send += f" ver HTTP/{version}"
+    if version == "1.1" or http.domain_name:
+        send += f" hdr Host {names.host(http.domain_name or 'localhost', 'domain_name')}"
+    return send, f"http-check expect status {names.codes(http.expected_codes, 'expected')}"
+
+
+def _check_words(member: Member, monitor: HealthMonitor) -> str:
+    check = member.check
+    words = [
+        f"check inter {names.seconds(check.interval or monitor.delay, 'inter')}",
+        f"fall {names.integer(check.fall or monitor.fall, 1, 1000, 'fall')}",
+        f"rise {names.integer(check.rise or monitor.rise, 1, 1000, 'rise')}",
+    ]
+    if member.monitor_address:
+        words.append(f"addr {names.ip(member.monitor_address, 'monitor_address')}")
+    if member.monitor_port:
+        words.append(f"port {names.port(member.monitor_port, 'monitor_port')}")
+    if monitor.type in (MonitorType.HTTPS, MonitorType.TLS_HELLO):
+        words.append("verify none")
+    return " ".join(words)
+
+
+# --- what no device of this driver could run ---------------------------------
+
+
+def validate(balancer: LoadBalancer, monitors: Sequence[HealthMonitor]) -> None:
+    """Raises `InvalidInput`; renders it on trial, switched on, so that nothing is accepted that cannot be written."""
+    for listener in balancer.listeners:
+        _mode(listener.protocol, "protocol")
+        if listener.tls is not None:
+            raise InvalidInput("this driver does not terminate TLS", field="tls")
+        if listener.l7_policies:
+            raise InvalidInput("this driver has no layer 7 policies", field="l7_policies")
+    for pool in balancer.pools:
+        if pool.algorithm not in _BALANCE:
+            allowed = ", ".join(_BALANCE)
+            raise InvalidInput(f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}", field="algorithm")
+    switched_on = replace(
+        balancer,
+        admin_up=True,
+        listeners=tuple(replace(each, admin_up=True) for each in balancer.listeners),
+        pools=tuple(replace(each, admin_up=True) for each in balancer.pools),
+    )
+    block(switched_on, [replace(each, admin_up=True) for each in monitors], device_id="0" * 32)
