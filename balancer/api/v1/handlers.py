@@ -1,0 +1,230 @@
+"""One method for each method of a path: parse, call the service, view."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+
+import webob
+
+from balancer.api.v1 import parse, views
+from balancer.api.wsgi import Request, reply
+from balancer.config import Settings
+from balancer.core import changes
+from balancer.core.changes import Change
+from balancer.core.model import Tree
+from balancer.core.service import Service
+
+
+class Handlers:
+    def __init__(self, service: Service, settings: Settings) -> None:
+        self._service = service
+        self._wait_seconds = settings.api.deploy_wait_seconds
+
+    # --- devices ---------------------------------------------------------------------------
+
+    def list_devices(self, request: Request) -> webob.Response:
+        return reply({"devices": [views.device(item) for item in self._service.devices(request.caller)]})
+
+    def register_device(self, request: Request) -> webob.Response:
+        device = parse.device(request.json_object())
+        stored = self._service.register_device(request.caller, device)
+        return reply({"device": views.device(stored, reveal=True)})
+
+    def show_device(self, request: Request) -> webob.Response:
+        return reply({"device": views.device(self._service.device(request.caller, _device_id(request)))})
+
+    def change_device(self, request: Request) -> webob.Response:
+        change = parse.device_change(request.json_object())
+        stored = self._service.change_device(request.caller, _device_id(request), change)
+        return reply({"device": views.device(stored)})
+
+    def remove_device(self, request: Request) -> webob.Response:
+        self._service.remove_device(request.caller, _device_id(request), force=request.flag("force"))
+        return reply(None, HTTPStatus.NO_CONTENT)
+
+    def show_device_info(self, request: Request) -> webob.Response:
+        device = self._service.device(request.caller, _device_id(request))
+        return reply({"device": views.device_info(device, now=time.time())})
+
+    def list_algorithms(self, request: Request) -> webob.Response:
+        return reply({"algorithms": parse.algorithm_names(self._service.capabilities(request.caller))})
+
+    def list_protocols(self, request: Request) -> webob.Response:
+        return reply({"protocols": parse.protocol_names(self._service.capabilities(request.caller))})
+
+    # --- load balancers ------------------------------------------------------------------------
+
+    def list_load_balancers(self, request: Request) -> webob.Response:
+        return self._listed(self._service.load_balancers(request.caller, request.part("tenant")))
+
+    def find_load_balancers(self, request: Request) -> webob.Response:
+        trees = self._service.load_balancers(request.caller, request.part("tenant"))
+        return self._listed([tree for tree in trees if views.serves_vm(tree, request.part("vm_id"))])
+
+    def _listed(self, trees: list[Tree]) -> webob.Response:
+        devices = self._service.devices_of(trees)
+        return reply(
+            {"loadbalancers": [views.load_balancer(tree, devices.get(tree.load_balancer.device_id)) for tree in trees]}
+        )
+
+    def create_load_balancer(self, request: Request) -> webob.Response:
+        offered = self._service.capabilities(request.caller)
+        tree, device_id = parse.load_balancer(request.json_object(), request.part("tenant"), offered)
+        stored = self._service.create(request.caller, tree, device_id=device_id)
+        return self._accepted(request, self._settled(request, stored))
+
+    def show_load_balancer(self, request: Request) -> webob.Response:
+        tree = self._tree(request)
+        return reply({"loadbalancer": views.load_balancer(tree, self._service.device_of(tree))})
+
+    def show_details(self, request: Request) -> webob.Response:
+        tree = self._tree(request)
+        return reply(views.details(tree, self._service.device_of(tree)))
+
+    def change_load_balancer(self, request: Request) -> webob.Response:
+        offered = self._service.capabilities(request.caller)
+        tree = self._change(request, parse.load_balancer_change(request.json_object(), offered))
+        return self._accepted(request, tree)
+
+    def delete_load_balancer(self, request: Request) -> webob.Response:
+        tree = self._service.delete(request.caller, request.part("tenant"), _load_balancer_id(request))
+        self._settled(request, tree)
+        return _marked(request, reply(None, HTTPStatus.NO_CONTENT))
+
+    # --- nodes -------------------------------------------------------------------------------------
+
+    def list_nodes(self, request: Request) -> webob.Response:
+        return reply({"nodes": views.nodes(self._tree(request))})
+
+    def add_nodes(self, request: Request) -> webob.Response:
+        members, change = parse.nodes(request.json_object())
+        tree = self._change(request, change)
+        return _marked(request, reply({"nodes": views.nodes(tree, [member.id for member in members])}))
+
+    def show_node(self, request: Request) -> webob.Response:
+        return reply({"node": views.node(self._tree(request), _node_id(request))})
+
+    def change_node(self, request: Request) -> webob.Response:
+        tree = self._change(request, parse.node_change(_node_id(request), request.json_object()))
+        return _marked(request, reply({"node": views.node(tree, _node_id(request))}))
+
+    def change_node_status(self, request: Request) -> webob.Response:
+        tree = self._change(request, parse.node_status_change(_node_id(request), request.part("status")))
+        return _marked(request, reply({"node": views.node(tree, _node_id(request))}))
+
+    def remove_node(self, request: Request) -> webob.Response:
+        self._change(request, parse.without_node(_node_id(request)))
+        return _marked(request, reply(None, HTTPStatus.NO_CONTENT))
+
+    # --- virtual IPs -----------------------------------------------------------------------------------
+
+    def list_virtual_ips(self, request: Request) -> webob.Response:
+        return reply({"virtualIps": views.virtual_ips(self._tree(request))})
+
+    def add_virtual_ip(self, request: Request) -> webob.Response:
+        offered = self._service.capabilities(request.caller)
+        virtual_ip_id, change = parse.virtual_ip(request.json_object(), offered)
+        tree = self._change(request, change)
+        return _marked(request, reply({"virtualIp": views.virtual_ip(tree, virtual_ip_id)}))
+
+    def show_virtual_ip(self, request: Request) -> webob.Response:
+        return reply({"virtualIp": views.virtual_ip(self._tree(request), _virtual_ip_id(request))})
+
+    def change_virtual_ip(self, request: Request) -> webob.Response:
+        offered = self._service.capabilities(request.caller)
+        change = parse.virtual_ip_change(_virtual_ip_id(request), request.json_object(), offered)
+        tree = self._change(request, change)
+        return _marked(request, reply({"virtualIp": views.virtual_ip(tree, _virtual_ip_id(request))}))
+
+    def remove_virtual_ip(self, request: Request) -> webob.Response:
+        self._change(request, changes.remove_listener(_virtual_ip_id(request)))
+        return _marked(request, reply(None, HTTPStatus.NO_CONTENT))
+
+    # --- health monitors -----------------------------------------------------------------------------------
+
+    def list_health_monitors(self, request: Request) -> webob.Response:
+        return reply({"healthMonitoring": views.health_monitors(self._tree(request))})
+
+    def add_health_monitor(self, request: Request) -> webob.Response:
+        monitor, change = parse.health_monitoring(request.json_object(), request.part("tenant"))
+        tree = self._change(request, change)
+        return _marked(request, reply({"healthMonitoring": views.health_monitor(tree, monitor.id)}))
+
+    def show_health_monitor(self, request: Request) -> webob.Response:
+        return reply({"healthMonitoring": views.health_monitor(self._tree(request), _monitor_id(request))})
+
+    def remove_health_monitor(self, request: Request) -> webob.Response:
+        self._change(request, changes.remove_monitor(_monitor_id(request)))
+        return _marked(request, reply(None, HTTPStatus.NO_CONTENT))
+
+    # --- session persistence -----------------------------------------------------------------------------------
+
+    def list_session_persistences(self, request: Request) -> webob.Response:
+        return reply({"sessionPersistence": views.session_persistences(self._tree(request))})
+
+    def add_session_persistence(self, request: Request) -> webob.Response:
+        sticky, change = parse.session_persistence(request.json_object())
+        tree = self._change(request, change)
+        return _marked(request, reply({"sessionPersistence": views.session_persistence(tree, sticky.id)}))
+
+    def show_session_persistence(self, request: Request) -> webob.Response:
+        view = views.session_persistence(self._tree(request), _sticky_id(request))
+        return reply({"sessionPersistence": view})
+
+    def remove_session_persistence(self, request: Request) -> webob.Response:
+        self._change(request, parse.without_session_persistence(_sticky_id(request)))
+        return _marked(request, reply(None, HTTPStatus.NO_CONTENT))
+
+    # --- what they share -----------------------------------------------------------------------------------------
+
+    def _tree(self, request: Request) -> Tree:
+        return self._service.load_balancer(request.caller, request.part("tenant"), _load_balancer_id(request))
+
+    def _change(self, request: Request, change: Change) -> Tree:
+        tree = self._service.change(request.caller, request.part("tenant"), _load_balancer_id(request), change)
+        return self._settled(request, tree)
+
+    def _settled(self, request: Request, tree: Tree) -> Tree:
+        """The tree once its deployment has ended, or as it is when the time for that is over."""
+        if not self._wait_seconds or _asynchronous(request):
+            return tree
+        return self._service.wait(request.caller, tree, self._wait_seconds)
+
+    def _accepted(self, request: Request, tree: Tree) -> webob.Response:
+        view = views.accepted(tree, self._service.device_of(tree))
+        return _marked(request, reply({"loadbalancer": view}, HTTPStatus.ACCEPTED))
+
+
+def _asynchronous(request: Request) -> bool:
+    return request.prefers("respond-async")
+
+
+def _marked(request: Request, response: webob.Response) -> webob.Response:
+    if _asynchronous(request):
+        response.headers["Preference-Applied"] = "respond-async"
+    return response
+
+
+def _device_id(request: Request) -> str:
+    return parse.path_id("Device", request.part("device_id"))
+
+
+def _load_balancer_id(request: Request) -> str:
+    return parse.path_id("Load balancer", request.part("lb_id"))
+
+
+def _node_id(request: Request) -> str:
+    return parse.path_id("Node", request.part("node_id"))
+
+
+def _virtual_ip_id(request: Request) -> str:
+    return parse.path_id("Virtual IP", request.part("vip_id"))
+
+
+def _monitor_id(request: Request) -> str:
+    return parse.path_id("Health monitor", request.part("probe_id"))
+
+
+def _sticky_id(request: Request) -> str:
+    return parse.path_id("Session persistence", request.part("sticky_id"))

@@ -1,0 +1,192 @@
+"""What the balancer API answers: objects of the model as JSON-able maps. Reads are total: objects made in another
+dialect are shown as far as this one has words for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from balancer.api.v1 import objects
+from balancer.api.v1.objects import Balancer, ListenerAt
+from balancer.core.model import Device, HealthMonitor, Listener, Member, SessionPersistence, Tree
+from balancer.core.status import device_status, load_balancer_reason, load_balancer_status
+from balancer.exceptions import NotFound
+
+View = dict[str, Any]
+_Child = TypeVar("_Child", Member, Listener, HealthMonitor, SessionPersistence)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _times(item: Any) -> View:
+    return {"created_at": _time(item.created_at), "updated_at": _time(item.updated_at)}
+
+
+def _deployed(tree: Tree) -> str:
+    balancer = tree.load_balancer
+    return str(balancer.applied_generation >= balancer.generation)
+
+
+# --- devices -------------------------------------------------------------------------------
+
+
+def device(item: Device, *, reveal: bool = False) -> View:
+    """`reveal`: with its secrets, for the reply to the one who just sent them."""
+    status, reason = device_status(item)
+    view = {**objects.DEVICE.view(item), "status": status.value, "status_reason": reason, **_times(item)}
+    if reveal:
+        credential = item.endpoint.credential
+        view |= {
+            key: value
+            for key, value in (("password", credential.password), ("private_key", credential.private_key))
+            if value
+        }
+    return view
+
+
+def device_info(item: Device, *, now: float) -> View:
+    """The last observation and deployment. `now` is in seconds of the clock that dates observations."""
+    status, reason = device_status(item)
+    seen = item.observation
+    view: View = {
+        "id": item.id,
+        "name": item.name,
+        "status": status.value,
+        "status_reason": reason,
+        "reachable": None if seen is None else seen.reachable,
+        "host_key": item.endpoint.host_key,
+        "desired_revision": item.desired_revision,
+        "applied_revision": item.applied_revision,
+        "deployment_error": item.error,
+        "observed_at": None,
+        "age": None,
+        "version": None,
+        "findings": [],
+        "facts": {},
+    }
+    if seen is not None:
+        view |= {
+            "observed_at": _time(datetime.fromtimestamp(seen.at, UTC)),
+            "age": max(0.0, round(now - seen.at, 3)),
+            "version": seen.version,
+            "findings": list(seen.findings),
+            "facts": dict(seen.facts),
+        }
+    return view
+
+
+# --- load balancers ----------------------------------------------------------------------------
+
+
+def _status(tree: Tree, device: Device | None) -> View:
+    balancer = tree.load_balancer
+    return {
+        "status": load_balancer_status(balancer).value,
+        "status_reason": load_balancer_reason(balancer, device),
+    }
+
+
+def accepted(tree: Tree, device: Device | None) -> View:
+    """The short reply to a create and an update."""
+    return {"id": tree.load_balancer.id, **_status(tree, device)}
+
+
+def load_balancer(tree: Tree, device: Device | None) -> View:
+    balancer = tree.load_balancer
+    pool = balancer.pools[0] if balancer.pools else None
+    return {
+        **objects.BALANCER.view(Balancer(balancer, pool)),
+        "device_id": balancer.device_id,
+        "tenant_id": balancer.project_id,
+        **_status(tree, device),
+        "deployed": _deployed(tree),
+        **_times(balancer),
+    }
+
+
+def details(tree: Tree, device: Device | None) -> View:
+    return {
+        **load_balancer(tree, device),
+        "nodes": nodes(tree),
+        "virtualIps": virtual_ips(tree),
+        "healthMonitor": health_monitors(tree),
+        "sessionPersistence": session_persistences(tree),
+    }
+
+
+def serves_vm(tree: Tree, vm_id: str) -> bool:
+    """Whether one of its nodes is that virtual machine."""
+    sent = (member.extras.get("vm_id") for member in _members(tree))
+    return any(value is not None and str(value) == vm_id for value in sent)
+
+
+# --- children ---------------------------------------------------------------------------------------
+
+
+def _members(tree: Tree) -> Iterable[Member]:
+    return (member for pool in tree.load_balancer.pools for member in pool.members)
+
+
+def _node(tree: Tree, member: Member) -> View:
+    return {**objects.NODE.view(member), "deployed": _deployed(tree)}
+
+
+def nodes(tree: Tree, ids: Iterable[str] | None = None) -> list[View]:
+    """All of them, or those of the ids."""
+    wanted = None if ids is None else set(ids)
+    return [_node(tree, member) for member in _members(tree) if wanted is None or member.id in wanted]
+
+
+def node(tree: Tree, node_id: str) -> View:
+    return _node(tree, _one(_members(tree), "Node", node_id))
+
+
+def _virtual_ip(tree: Tree, listener: Listener) -> View:
+    balancer = tree.load_balancer
+    ids = listener.virtual_ip_ids
+    at = next((vip for vip in balancer.virtual_ips if not ids or vip.id in ids), None)
+    shown = objects.VIRTUAL_IP.view(ListenerAt(listener, at)) if at else {"id": listener.id, "name": listener.name}
+    return {
+        **shown,
+        "lb_id": balancer.id,
+        "status": load_balancer_status(balancer).value,
+        "deployed": _deployed(tree),
+    }
+
+
+def virtual_ips(tree: Tree) -> list[View]:
+    return [_virtual_ip(tree, listener) for listener in tree.load_balancer.listeners]
+
+
+def virtual_ip(tree: Tree, virtual_ip_id: str) -> View:
+    return _virtual_ip(tree, _one(tree.load_balancer.listeners, "Virtual IP", virtual_ip_id))
+
+
+def health_monitors(tree: Tree) -> list[View]:
+    return [objects.HEALTH_MONITORING.view(monitor) for monitor in tree.monitors]
+
+
+def health_monitor(tree: Tree, monitor_id: str) -> View:
+    return objects.HEALTH_MONITORING.view(_one(tree.monitors, "Health monitor", monitor_id))
+
+
+def _persistences(tree: Tree) -> list[SessionPersistence]:
+    return [p for pool in tree.load_balancer.pools if (p := pool.session_persistence) is not None]
+
+
+def session_persistences(tree: Tree) -> list[View]:
+    return [objects.SESSION_PERSISTENCE.view(item) for item in _persistences(tree)]
+
+
+def session_persistence(tree: Tree, sticky_id: str) -> View:
+    return objects.SESSION_PERSISTENCE.view(_one(_persistences(tree), "Session persistence", sticky_id))
+
+
+def _one(items: Iterable[_Child], kind: str, item_id: str) -> _Child:
+    for item in items:
+        if item.id == item_id:
+            return item
+    raise NotFound(kind, item_id)

@@ -1,0 +1,48 @@
+"""What answers outside every dialect: the version document and the health check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import webob
+
+from balancer.api.wsgi import Request, Table, reply
+from balancer.core.service import Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A dialect in the version document. `path` is where it begins, with a slash at both ends."""
+
+    id: str
+    status: str
+    path: str
+
+
+BALANCER_V1 = Version(id="v1.0", status="CURRENT", path="/")
+MOUNTED: Sequence[Version] = (BALANCER_V1,)
+
+
+def table(service: Service) -> Table:
+    def document(request: Request) -> webob.Response:
+        base = request.application_url
+        return reply(
+            {
+                "versions": [
+                    {
+                        "id": version.id,
+                        "status": version.status,
+                        "links": [{"rel": "self", "href": base + version.path}],
+                    }
+                    for version in MOUNTED
+                ]
+            }
+        )
+
+    def health(request: Request) -> webob.Response:
+        # Reads the database: an error there answers 503.
+        service.capabilities(request.caller)
+        return reply({"healthy": True})
+
+    return {"/": {"GET": document}, "/healthcheck": {"GET": health}}

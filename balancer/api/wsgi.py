@@ -1,0 +1,203 @@
+"""The thin layer over WebOb and Routes: one table of paths and methods, JSON in, JSON out.
+
+A path that is known answers 405 for a method that it lacks, a trailing slash is the same resource, and HEAD is
+GET without a body. Bodies were bounded before (`balancer.api.middleware.size`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs
+
+import routes
+import webob
+
+from balancer.api.errors import HttpError
+from balancer.core.model import Caller
+from balancer.exceptions import InvalidInput
+
+CALLER = "balancer.caller"
+REQUEST_ID = "balancer.request_id"
+
+_DEEPEST = 16
+_LARGEST_INTEGER = 2**63 - 1
+_UNUSABLE_TEXT = re.compile("[\x00\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+
+Application = Callable[..., Any]
+
+
+class Request(webob.Request):
+    """One request. `urlvars` holds the named parts of its path."""
+
+    @property
+    def caller(self) -> Caller:
+        """Whoever the `context` filter found; without that filter in the pipeline, an administrator."""
+        caller = self.environ.get(CALLER)
+        return caller if isinstance(caller, Caller) else Caller(admin=True)
+
+    def part(self, name: str) -> str:
+        """The part of the path with that name in the table."""
+        value: str = self.urlvars[name]
+        return value
+
+    def flag(self, name: str) -> bool:
+        """A yes-or-no of the query string; absent is no."""
+        query = parse_qs(self.environ.get("QUERY_STRING", ""), keep_blank_values=True, errors="replace")
+        value = query.get(name, ["0"])[-1].lower()
+        if value not in (*_TRUE, *_FALSE):
+            raise InvalidInput(f"{name} must be 1 or 0", field=name)
+        return value in _TRUE
+
+    def prefers(self, preference: str) -> bool:
+        """Whether the header ``Prefer`` (RFC 7240) has this preference."""
+        listed = self.headers.get("Prefer", "").split(",")
+        return any(item.split(";")[0].strip().lower() == preference for item in listed)
+
+    def json_object(self) -> dict[str, Any]:
+        """The body, a JSON object. Raises `InvalidInput`, or `HttpError` 415 for another media type."""
+        declared = self.headers.get("Content-Type", "")
+        media, _, parameters = declared.partition(";")
+        media = media.strip().lower()
+        if media and media != "application/json" and not media.endswith("+json"):
+            raise HttpError(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "The body must be JSON: send it with Content-Type: application/json",
+            )
+        charset = re.search(r'charset\s*=\s*"?([^";\s]*)', parameters, re.IGNORECASE)
+        if charset and charset[1].lower() not in ("utf-8", "utf8"):
+            raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "JSON is read as UTF-8 only")
+        return _parse_object(self.body)
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        raise InvalidInput("The body is empty; a JSON object is expected")
+    try:
+        value = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
+        )
+    except UnicodeDecodeError:
+        raise InvalidInput("The body is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"The body is not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise InvalidInput(f"The body is nested more than {_DEEPEST} deep") from None
+    if not isinstance(value, dict):
+        raise InvalidInput("The body must be a JSON object")
+    _check_values(value)
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise InvalidInput("The body has the same key twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise InvalidInput(f"The body is not JSON: {name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidInput("The body has a number that is too large")
+    return number
+
+
+def _bounded(text: str) -> int:
+    # The length first: turning very long digits into a number is slow, and refused by Python itself.
+    if len(text) > 20 or abs(int(text)) > _LARGEST_INTEGER:
+        raise InvalidInput("The body has an integer of more than 64 bits")
+    return int(text)
+
+
+def _check_values(value: Any) -> None:
+    """Depth, and text that no database and no reply could carry."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += item.keys()
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+            elif isinstance(item, str) and _UNUSABLE_TEXT.search(item):
+                raise InvalidInput("The body has text with a NUL or with half a surrogate pair")
+        if not below:
+            return
+        level = below
+    raise InvalidInput(f"The body is nested more than {_DEEPEST} deep")
+
+
+def reply(body: Mapping[str, Any] | None, status: HTTPStatus = HTTPStatus.OK) -> webob.Response:
+    """A JSON response; None answers without a body."""
+    line = f"{int(status)} {status.phrase}"
+    if body is None:
+        response = webob.Response(status=line, content_type=None)
+        response.headers.pop("Content-Type", None)
+        if status is HTTPStatus.NO_CONTENT:
+            response.headers.pop("Content-Length", None)
+        return response
+    return webob.Response(status=line, content_type="application/json", body=json.dumps(body).encode())
+
+
+Handler = Callable[[Request], webob.Response]
+Table = Mapping[str, Mapping[str, Handler]]
+"""Path (in the syntax of Routes) to method to handler. An earlier path wins over a later one."""
+
+
+class Router:
+    """A WSGI application that serves a table. `requirements` are regular expressions for parts of paths."""
+
+    def __init__(self, table: Table, requirements: Mapping[str, str]) -> None:
+        self._methods = list(table.values())
+        self._mapper = routes.Mapper(register=False, controller_scan=None)
+        self._mapper.minimization = False
+        for number, path in enumerate(table):
+            wanted = {part: regex for part, regex in requirements.items() if f"{{{part}}}" in path}
+            self._mapper.connect(None, path, row=str(number), requirements=wanted)
+        self._mapper.create_regs([])
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        request = Request(environ)
+        return self._answer(request)(environ, start_response)
+
+    def _answer(self, request: Request) -> webob.Response:
+        found = self._mapper.match(_path(request))
+        if found is None:
+            raise HttpError(HTTPStatus.NOT_FOUND, "There is nothing at this path")
+        methods = self._methods[int(found.pop("row"))]
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            allowed = sorted({*methods, *(("HEAD",) if "GET" in methods else ())})
+            raise HttpError(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                f"This path knows {', '.join(allowed)}",
+                headers=[("Allow", ", ".join(allowed))],
+            )
+        request.urlvars = found
+        return handler(request)
+
+
+def _path(request: Request) -> str:
+    try:
+        path: str = request.path_info
+    except UnicodeDecodeError:
+        raise HttpError(HTTPStatus.BAD_REQUEST, "The path is not UTF-8") from None
+    if _CONTROL.search(path):
+        raise HttpError(HTTPStatus.BAD_REQUEST, "The path has a control character")
+    return path.rstrip("/") or "/"
