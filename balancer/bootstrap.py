@@ -1,0 +1,139 @@
+"""Composition root: the one place that knows which class stands behind which port.
+
+It also holds the factories that Paste files name (``paste.app_factory = balancer.bootstrap:app_factory``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paste.deploy import loadapp
+
+from balancer import config
+from balancer.api.app import make_app
+from balancer.api.middleware.context import ContextMiddleware
+from balancer.cluster.local import NoNotifier
+from balancer.config import Settings
+from balancer.core import scheduler
+from balancer.core.ports import Notifier
+from balancer.core.reconciler import Reconciler
+from balancer.core.service import Service
+from balancer.core.worker import Worker
+from balancer.db.engine import Engine, make_engine
+from balancer.db.leases import SqlLeases, make_owner
+from balancer.db.repository import SqlRepository
+from balancer.drivers.registry import Registry
+from balancer.exceptions import ConfigurationError
+
+WsgiApp = Callable[..., Any]
+
+DEFAULT_PASTE_FILE = Path(__file__).resolve().parent.parent / "etc" / "balancer-api-paste.ini"
+
+
+def configure_logging(settings: Settings) -> None:
+    """One line per record, to standard error or to `log_file`."""
+    logging.basicConfig(
+        level=logging.DEBUG if settings.debug else logging.INFO,
+        filename=settings.log_file,
+        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    # These tell about every packet or query, which helps nobody who debugs this program.
+    for chatty in ("paramiko", "routes", "alembic", "stevedore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What every process of the program is made of."""
+
+    settings: Settings
+    engine: Engine
+    repository: SqlRepository
+    drivers: Registry
+
+
+def make_parts(settings: Settings) -> Parts:
+    engine = make_engine(settings.sql_connection)
+    return Parts(settings=settings, engine=engine, repository=SqlRepository(engine), drivers=Registry(settings))
+
+
+def make_service(parts: Parts, notifier: Notifier) -> Service:
+    settings = parts.settings
+    placing = scheduler.from_names(
+        settings.device_filters, settings.device_cost_functions, settings.device_cost_weights
+    )
+    return Service(parts.repository, parts.drivers.driver_for, placing, notifier)
+
+
+def make_worker(parts: Parts) -> Worker:
+    options = parts.settings.worker
+    reconciler = Reconciler(
+        parts.repository,
+        SqlLeases(parts.engine, make_owner(), options.lease_seconds),
+        parts.drivers.driver_for,
+        lease_seconds=options.lease_seconds,
+        observe_interval=options.observe_interval,
+        retry_first=options.retry_first,
+        retry_max=options.retry_max,
+    )
+    return Worker(
+        parts.repository,
+        reconciler,
+        threads=options.threads,
+        scan_interval=options.scan_interval,
+        observe_interval=options.observe_interval,
+    )
+
+
+# --- Paste -----------------------------------------------------------------------
+
+_service: ContextVar[tuple[Service, Settings] | None] = ContextVar("service", default=None)
+
+
+@contextmanager
+def _providing(service: Service, settings: Settings) -> Iterator[None]:
+    token = _service.set((service, settings))
+    try:
+        yield
+    finally:
+        _service.reset(token)
+
+
+def load_pipeline(service: Service, settings: Settings) -> WsgiApp:
+    """The WSGI application that the Paste file describes. Raises `ConfigurationError`."""
+    path = Path(settings.paste_config or DEFAULT_PASTE_FILE)
+    if not path.is_file():
+        raise ConfigurationError(f"There is no Paste file {path}; name one with paste_config or --config-file")
+    with _providing(service, settings):
+        try:
+            app: WsgiApp = loadapp(f"config:{path.resolve()}")
+        except (LookupError, ImportError, ValueError) as error:
+            raise ConfigurationError(f"{path}: {error}") from error
+    return app
+
+
+def app_factory(global_conf: Mapping[str, Any], **local_conf: Any) -> WsgiApp:
+    """``paste.app_factory`` of apiv1app: the whole application.
+
+    Under another WSGI server, which reads the Paste file itself, the options come from that file and the workers
+    are started apart with balancer-worker.
+    """
+    provided = _service.get()
+    if provided is None:
+        settings, _ = config.load(["--config-file", global_conf["__file__"]])
+        parts = make_parts(settings)
+        parts.repository.check_synced()
+        provided = make_service(parts, NoNotifier()), settings
+    return make_app(*provided)
+
+
+def context_factory(global_conf: Mapping[str, Any], **local_conf: Any) -> Callable[[WsgiApp], WsgiApp]:
+    """``paste.filter_factory`` of the context filter, which stands behind authtoken."""
+    return ContextMiddleware

@@ -1,0 +1,147 @@
+"""balancer-api: serves the REST API with eventlet and keeps one worker process beside it."""
+
+from __future__ import annotations
+
+import eventlet
+
+eventlet.monkey_patch()
+
+import logging  # noqa: E402 - everything below must see the patched modules
+import os  # noqa: E402
+import signal  # noqa: E402
+import socket  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import eventlet.wsgi  # noqa: E402
+from oslo_config import cfg  # noqa: E402
+
+from balancer import bootstrap, config  # noqa: E402
+from balancer.cluster.local import PipeNotifier  # noqa: E402
+from balancer.config import Settings  # noqa: E402
+from balancer.db.migrations import sync  # noqa: E402
+from balancer.exceptions import BalancerError, ConfigurationError  # noqa: E402
+
+_LOG = logging.getLogger(__name__)
+
+_STOP_SECONDS = 20
+_RESTART_PAUSE = 1.0
+
+_CLI = (cfg.BoolOpt("dbsync", default=False, help="Create or upgrade the tables of the database, then exit."),)
+
+
+class WorkerChild:
+    """The worker process: started, started again when it dies, stopped with us.
+
+    Its standard input is the pipe for wake-ups; it stops by itself when that ends, so it never outlives us.
+    """
+
+    def __init__(self, arguments: Sequence[str], notifier: PipeNotifier) -> None:
+        self._command = [sys.executable, "-m", "balancer.cmd.worker", "--wake-up-on-stdin", *arguments]
+        # The child finds this very program also when it runs from a checkout that was not installed.
+        home = str(Path(__file__).resolve().parent.parent.parent)
+        self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join([home, os.environ.get("PYTHONPATH", "")])}
+        self._notifier = notifier
+        self._stopping = False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def supervise(self) -> None:
+        """Run it until `stop`."""
+        while not self._stopping:
+            # A session of its own: Ctrl-C reaches us alone, and we stop it in order.
+            process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, bufsize=0, env=self._environment, start_new_session=True
+            )
+            self._process = process
+            if process.stdin is not None:
+                os.set_blocking(process.stdin.fileno(), False)
+            self._notifier.attach(process.stdin)
+            code = process.wait()
+            self._notifier.attach(None)
+            if not self._stopping:
+                _LOG.error("The worker ended with status %s and is started again", code)
+                eventlet.sleep(_RESTART_PAUSE)
+
+    def stop(self) -> None:
+        """Ask it to finish what it has in hand; end it after some seconds all the same."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _listen(settings: Settings) -> Any:
+    host, port = settings.bind_host, settings.bind_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return eventlet.listen((host, port), family=family, backlog=1024, reuse_port=False)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot listen on {host} port {port}: {error.strerror or error}") from error
+
+
+def _serve(settings: Settings, arguments: Sequence[str]) -> None:
+    parts = bootstrap.make_parts(settings)
+    parts.repository.check_synced()
+    notifier = PipeNotifier()
+    app = bootstrap.load_pipeline(bootstrap.make_service(parts, notifier), settings)
+    listener = _listen(settings)
+    child = WorkerChild(arguments, notifier) if settings.workers else None
+    supervisor = eventlet.spawn(child.supervise) if child else None
+    requests = eventlet.GreenPool(settings.api.threads)
+    server = eventlet.spawn(
+        eventlet.wsgi.server,
+        listener,
+        app,
+        custom_pool=requests,
+        log=logging.getLogger("balancer.server"),
+        log_output=False,
+        socket_timeout=60,
+        keepalive=75,
+    )
+
+    def stop(*_: object) -> None:
+        _LOG.info("Stopping")
+        server.kill()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: eventlet.hubs.get_hub().schedule_call_global(0, stop))
+    _LOG.info("Listening on %s port %s", settings.bind_host, settings.bind_port)
+    try:
+        server.wait()
+    except eventlet.greenlet.GreenletExit:
+        pass
+    finally:
+        listener.close()
+        with eventlet.Timeout(_STOP_SECONDS, False):
+            requests.waitall()
+        if child and supervisor:
+            child.stop()
+            supervisor.kill()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 after SIGTERM or SIGINT, 1 when it cannot start."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        settings, conf = config.load(arguments, prog="balancer-api", extra=_CLI)
+        bootstrap.configure_logging(settings)
+        if conf.dbsync:
+            sync(bootstrap.make_engine(settings.sql_connection))
+            return 0
+        _serve(settings, arguments)
+    except BalancerError as error:
+        print(f"balancer-api: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

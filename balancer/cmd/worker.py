@@ -1,0 +1,58 @@
+"""balancer-worker: deploys what the database asks for. Runs on native threads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from balancer import bootstrap, config
+from balancer.core.worker import Worker
+from balancer.exceptions import BalancerError
+
+_LOG = logging.getLogger(__name__)
+
+_CLI = (
+    cfg.BoolOpt(
+        "wake-up-on-stdin",
+        default=False,
+        help="Look for work at each line read from standard input, and stop at its end (used by balancer-api).",
+    ),
+)
+
+
+def _listen(worker: Worker) -> None:
+    """Wake the worker at whatever arrives; the end of the pipe means that the API is gone."""
+    while os.read(0, 65536):
+        worker.wake()
+    worker.stop()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 after SIGTERM or SIGINT, 1 when it cannot start."""
+    try:
+        settings, conf = config.load(sys.argv[1:] if argv is None else argv, prog="balancer-worker", extra=_CLI)
+        bootstrap.configure_logging(settings)
+        parts = bootstrap.make_parts(settings)
+        parts.repository.check_synced()
+        worker = bootstrap.make_worker(parts)
+    except BalancerError as error:
+        print(f"balancer-worker: {error}", file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    if conf.wake_up_on_stdin:
+        threading.Thread(target=_listen, args=(worker,), name="wake-up", daemon=True).start()
+    _LOG.info("Worker started")
+    worker.run()
+    _LOG.info("Worker stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
