@@ -1,0 +1,29 @@
+"""``.. sudoers-lines:: LOGIN`` prints the sudoers lines that a HAProxy device needs, from the driver that runs them.
+
+With the option ``:unit:`` those for a HAProxy under systemd.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from balancer.drivers.haproxy.rights import sudoers_lines
+
+
+class SudoersLines(SphinxDirective):
+    required_arguments = 1
+    option_spec: ClassVar = {"unit": directives.unchanged}
+
+    def run(self) -> list[nodes.Node]:
+        text = "\n".join(sudoers_lines(self.arguments[0], unit=self.options.get("unit")))
+        return [nodes.literal_block(text, text, language="text")]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("sudoers-lines", SudoersLines)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,677 @@
+"""The HAProxy driver on real devices: sshd, haproxy, back ends, real traffic."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from balancer.core.model import (
+    Credential,
+    HealthMonitor,
+    HttpCheck,
+    MonitorType,
+    Rotation,
+    VirtualIp,
+    new_id,
+)
+from balancer.devbox.backends import page
+from balancer.devbox.host import Host
+from balancer.drivers.haproxy import deploy, rights, runtime
+from balancer.drivers.haproxy.file import Sidecar, load_sidecar
+from balancer.drivers.haproxy.plan import Action
+from balancer.drivers.ssh import Pool
+from balancer.exceptions import LeaseLost, TerminalDeviceError, TransientDeviceError
+from tests.integration.deploying import DeployingCase, device_of, load_balancer, with_members
+from tests.integration.running import eventually, fetch
+
+HAND_WRITTEN_WITHOUT_LF = b"""\
+# No LF at the end of this file. Umlaut in Latin-1: \xfc
+global
+\tstats socket /run/haproxy/admin.sock mode 660 level admin
+defaults
+\ttimeout connect 5s
+\ttimeout client 5s
+\ttimeout server 5s"""
+
+
+class TestDeploy(DeployingCase):
+    def test_every_kind_of_host_serves_and_is_restored_byte_for_byte(self) -> None:
+        backends = self.backends(3)
+        expected = sorted(page(each.port) for each in backends)
+        for run_as in ("root", "sudo", "group"):
+            for haproxy in ("master-worker", "daemon", "none"):
+                if run_as == "group" and haproxy != "master-worker":
+                    continue  # without sudo nobody but root can start or replace a process of root's
+                with self.subTest(run_as=run_as, haproxy=haproxy):
+                    host = self.host(run_as=run_as, haproxy=haproxy)
+                    before, port = host.read_config(), self.port()
+                    device = device_of(host)
+                    balancer = load_balancer([each.port for each in backends], port)
+                    made = self.deploy(device, balancer)
+                    self.assertEqual({}, made.rejected)
+                    self.assertEqual(sorted(expected * 2), sorted(self.answers(port, 6)))
+                    self.assertTrue(host.read_config().startswith(before))
+                    self.assertIn(f"+    bind *:{port}", made.diff)
+                    again = self.deploy(device, balancer)
+                    self.assertEqual("noop", again.plan)
+                    changed = self.deploy(device, with_members(balancer, weight=2))
+                    self.assertEqual("reload", changed.plan)
+                    self.assertEqual(expected, sorted(self.answers(port, 3)))
+                    self.deploy(device)
+                    self.assertEqual(before, host.read_config())
+                    self.assertEqual([], self.left_behind(host))
+                    with self.assertRaises(OSError):
+                        fetch(port)
+                    host.stop()
+
+    def test_a_file_without_final_lf_comes_back_without_it(self) -> None:
+        (backend,) = self.backends(1)
+        host, port = self.host(haproxy_config=HAND_WRITTEN_WITHOUT_LF), self.port()
+        device = device_of(host)
+        for _ in range(2):
+            self.deploy(device, load_balancer([backend.port], port))
+            self.assertEqual(page(backend.port), fetch(port).text)
+            self.assertTrue(host.read_config().startswith(HAND_WRITTEN_WITHOUT_LF + b"\n#"))
+            self.deploy(device)
+            self.assertEqual(HAND_WRITTEN_WITHOUT_LF, host.read_config())
+
+    def test_haproxy_is_stopped_when_nothing_is_left_to_serve(self) -> None:
+        (backend,) = self.backends(1)
+        only = b"global\n    maxconn 100\n"
+        host, port = self.host(haproxy_config=only, haproxy="none"), self.port()
+        device = device_of(host)
+        self.assertIn("started", self.deploy(device, load_balancer([backend.port], port)).sentence)
+        self.assertEqual(page(backend.port), fetch(port).text)
+        self.assertIn("stopped", self.deploy(device).sentence)
+        self.assertEqual(only, host.read_config())
+        self.assertEqual((), host.haproxy_pids())
+        self.assertEqual("noop", self.deploy(device).plan)
+
+    def test_the_file_behind_a_symbolic_link_is_changed_and_the_link_stays(self) -> None:
+        (backend,) = self.backends(1)
+        host, port = self.host(run_as="root", haproxy="none"), self.port()
+        host.run(["mkdir", "/etc/haproxy/real"], check=True)
+        host.run(["mv", "/etc/haproxy/haproxy.cfg", "/etc/haproxy/real/site.cfg"], check=True)
+        host.run(["ln", "-s", "real/site.cfg", "/etc/haproxy/haproxy.cfg"], check=True)
+        host.start_haproxy()
+        device = device_of(host)
+        made = self.deploy(device, load_balancer([backend.port], port))
+        self.assertIn("reloaded", made.sentence)
+        self.assertEqual(page(backend.port), fetch(port).text)
+        self.assertEqual(0, host.run(["test", "-L", "/etc/haproxy/haproxy.cfg"]).returncode)
+        self.assertEqual(0, host.run(["test", "-f", "/etc/haproxy/real/site.cfg.balancer"]).returncode)
+
+    def test_owner_and_mode_are_kept(self) -> None:
+        (backend,) = self.backends(1)
+        host, port = self.host(sudoers="\n".join(rights.sudoers_lines("user", read=True))), self.port()
+        host.run(["chown", "root:haproxy", host.config_path], check=True)
+        host.run(["chmod", "640", host.config_path], check=True)
+        before = host.read_config()
+        device = device_of(host)
+        for balancers in ((load_balancer([backend.port], port),), ()):
+            self.deploy(device, *balancers)
+            seen = host.run(["stat", "-c", "%U %G %a", host.config_path], check=True).stdout
+            self.assertEqual(b"root haproxy 640\n", seen)
+        self.assertEqual(before, host.read_config())
+
+    def test_text_behind_the_block_is_kept_in_front_of_it(self) -> None:
+        (backend,) = self.backends(1)
+        host, port = self.host(), self.port()
+        device, before = device_of(host), host.read_config()
+        balancer = load_balancer([backend.port], port)
+        self.deploy(device, balancer)
+        added = b"\n# written later\nbackend later\n    mode tcp\n"
+        host.write_config(host.read_config() + added)
+        self.deploy(device, balancer)
+        self.assertTrue(host.read_config().startswith(before + added + b"# -----"))
+        self.deploy(device)
+        self.assertEqual(before + added, host.read_config())
+
+    def test_an_address_that_is_on_no_interface_does_not_stop_haproxy(self) -> None:
+        (backend,) = self.backends(1)
+        for run_as in ("sudo", "group"):
+            with self.subTest(run_as=run_as):
+                host, port = self.host(run_as=run_as), self.port()
+                vips = tuple(
+                    VirtualIp(id=new_id(), address=each) for each in ("203.0.113.9", "2001:db8::9", "127.0.0.1")
+                )
+                self.deploy(device_of(host), load_balancer([backend.port], port, virtual_ips=vips))
+                self.assertEqual(page(backend.port), fetch(port).text)
+
+    def test_a_member_out_of_rotation_gets_no_request(self) -> None:
+        one, two = self.backends(2)
+        host, port = self.host(), self.port()
+        device, balancer = device_of(host), load_balancer([one.port, two.port], port)
+        (pool,) = balancer.pools
+        for rotation in (Rotation.OUT, Rotation.DRAIN):
+            members = (replace(pool.members[0], rotation=rotation), pool.members[1])
+            self.deploy(device, replace(balancer, pools=(replace(pool, members=members),)))
+            self.assertEqual({page(two.port)}, set(self.answers(port, 4)))
+            self.deploy(device, balancer)
+            self.assertEqual({page(one.port), page(two.port)}, set(self.answers(port, 4)))
+
+    def test_a_dead_back_end_is_taken_out_by_one_monitor_and_by_several(self) -> None:
+        tcp = HealthMonitor(id=new_id(), project_id="foo", type=MonitorType.TCP, delay=0.2, timeout=1, rise=1, fall=1)
+        http_ = replace(tcp, id=new_id(), type=MonitorType.HTTP, http=HttpCheck(path="/alive", expected_codes="200"))
+        for monitors in ((tcp,), (http_,), (tcp, http_)):
+            with self.subTest([each.type for each in monitors]):
+                backends = self.backends(2)
+                for each in backends:
+                    (each.pages / "alive").write_text("yes")
+                host, port = self.host(), self.port()
+                balancer = load_balancer([each.port for each in backends], port, monitors=monitors)
+                self.deploy(device_of(host), balancer, monitors=monitors)
+                alive = {page(each.port) for each in backends}
+                eventually(lambda port=port, alive=alive: set(self.answers(port, 4)) == alive, "both answer")
+                if http_ in monitors:
+                    (backends[0].pages / "alive").unlink()
+                else:
+                    backends[0].kill()
+                left = {page(backends[1].port)}
+                eventually(lambda port=port, left=left: set(self.answers(port, 4)) == left, "one is taken out")
+
+
+class TestLogin(DeployingCase):
+    def test_password_key_and_key_file(self) -> None:
+        host = self.host(haproxy="none")
+        key_file = self.directory / "key"
+        key_file.touch(mode=0o600)
+        key_file.write_text(host.private_key)
+        for credential in (
+            Credential(password=host.password),
+            Credential(private_key=host.private_key),
+            Credential(key_filename=str(key_file)),
+        ):
+            with self.subTest(repr(credential)):
+                seen = self.driver.observe(device_of(host, endpoint={"credential": credential}))
+                self.assertTrue(seen.reachable, seen.sentence)
+                self.assertEqual(host.host_key.split()[:2], (seen.host_key or "").split())
+
+    def test_a_wrong_password_is_terminal_and_named(self) -> None:
+        host = self.host(haproxy="none")
+        device = device_of(host, endpoint={"credential": Credential(password="wrong")})
+        with self.assertRaisesRegex(TerminalDeviceError, f"refused the login of {host.user}"):
+            self.deploy(device)
+        self.assertFalse(self.driver.observe(device).reachable)
+
+    def test_another_host_key_is_terminal_and_shows_both(self) -> None:
+        host, other = self.host(haproxy="none"), self.host(haproxy="none")
+        pinned = device_of(host, endpoint={"host_key": host.host_key})
+        self.assertTrue(self.driver.observe(pinned).reachable)
+        wrong = replace(pinned, endpoint=replace(pinned.endpoint, host_key=other.host_key))
+        with self.assertRaisesRegex(TerminalDeviceError, r"expected ssh-ed25519 SHA256:\S+, got ssh-ed25519 SHA256:"):
+            self.deploy(wrong)
+
+    def test_a_key_seen_first_is_required_afterwards(self) -> None:
+        host = self.host(haproxy="none")
+        device = device_of(host)
+        self.assertTrue(self.driver.observe(device).reachable)
+        port = host.ssh_port
+        host.stop()
+        replacement = Host(self.directory / "replacement", ssh_port=port, haproxy="none", login=None)
+        self.addCleanup(replacement.stop)
+        replacement.start()
+        with self.assertRaisesRegex(TerminalDeviceError, "host key changed"):
+            self.deploy(device)
+        self.driver.forget(device.id)
+        with self.assertRaisesRegex(TerminalDeviceError, "refused the login"):
+            self.deploy(device)
+
+    def test_nobody_listening_is_transient(self) -> None:
+        host = self.host(haproxy="none")
+        device = device_of(host)
+        host.stop()
+        with self.assertRaisesRegex(TransientDeviceError, f"127.0.0.1:{host.ssh_port}: connection refused"):
+            self.deploy(device)
+        self.assertIn("connection refused", self.driver.observe(device).sentence)
+
+    def test_a_listener_that_is_no_ssh_server_is_transient(self) -> None:
+        host = self.host(haproxy="none")
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            driver = self.driver
+            device = device_of(host, endpoint={"port": silent.getsockname()[1]})
+            began = time.monotonic()
+            seen = driver.observe(device)
+            self.assertFalse(seen.reachable)
+            self.assertLess(time.monotonic() - began, 15)
+
+    def test_a_rebooted_device_is_connected_to_anew(self) -> None:
+        host = self.host(haproxy="none")
+        device = device_of(host)
+        self.assertTrue(self.driver.observe(device).reachable)
+        port = host.ssh_port
+        host.stop()
+        host.ssh_port = port
+        host.start()
+        self.assertTrue(self.driver.observe(device).reachable)
+
+
+class TestRefusals(DeployingCase):
+    """Whatever goes wrong, what served before serves on, and the message says what, where and how to mend it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.backend = self.backends(1)[0]
+        self.serving = self.port()
+        self.good = load_balancer([self.backend.port], self.serving)
+
+    def still_serving(self) -> None:
+        self.assertEqual(page(self.backend.port), fetch(self.serving).text)
+
+    def test_the_culprit_alone_is_rejected(self) -> None:
+        host, port = self.host(), self.port()
+        device = device_of(host)
+        first = self.deploy(device, self.good)
+        other = load_balancer([self.backend.port], port)
+        candidate = self.render(device, sorted([self.good, other], key=lambda each: each.id))
+        broken = {**candidate.blocks, other.id: candidate.blocks[other.id] + "    nonsense here\n"}
+        # Without a last accepted text it is left out.
+        made = self.driver.apply(
+            device, replace(candidate, blocks=broken), epoch=10, last=first.accepted_blocks, check=lambda: None
+        )
+        self.assertEqual([other.id], list(made.rejected))
+        self.assertIn("unknown keyword 'nonsense'", made.rejected[other.id])
+        self.assertEqual("", made.accepted_blocks[other.id])
+        self.still_serving()
+        with self.assertRaises(OSError):
+            fetch(port)
+        # With one it serves on.
+        self.driver.apply(device, candidate, epoch=11, last={}, check=lambda: None)
+        made = self.driver.apply(
+            device, replace(candidate, blocks=broken), epoch=12, last=candidate.blocks, check=lambda: None
+        )
+        self.assertEqual([other.id], list(made.rejected))
+        self.assertEqual(candidate.blocks, made.accepted_blocks)
+        self.assertEqual(page(self.backend.port), fetch(port).text)
+        self.assertEqual([], self.left_behind(host))
+
+    def test_the_culprit_is_found_when_haproxy_does_not_name_its_line(self) -> None:
+        host = self.host()
+        device = device_of(host)
+        others = [load_balancer([self.backend.port], self.port()) for _ in range(3)]
+        candidate = self.render(device, [self.good, *others])
+        guilty = others[1].id
+        # A backend that is nowhere: the alert names the frontend, and no line.
+        text = candidate.blocks[guilty].replace("default_backend be-", "default_backend nowhere-")
+        made = self.driver.apply(
+            device, replace(candidate, blocks={**candidate.blocks, guilty: text}), epoch=1, last={}, check=lambda: None
+        )
+        self.assertEqual([guilty], list(made.rejected))
+        self.still_serving()
+
+    def test_a_broken_hand_written_part_is_named_and_left_alone(self) -> None:
+        host = self.host()
+        device = device_of(host)
+        self.deploy(device, self.good)
+        broken = host.read_config().replace(b"\nglobal", b"\nnonsense here\nglobal", 1)
+        self.assertNotEqual(broken, host.read_config())
+        host.write_config(broken)
+        with self.assertRaisesRegex(TerminalDeviceError, "hand-written part of /etc/haproxy/haproxy.cfg: .*nonsense"):
+            self.deploy(device, with_members(self.good, weight=2))
+        self.assertEqual(broken, host.read_config())
+        self.assertEqual([], self.left_behind(host))
+        self.still_serving()
+
+    def test_a_port_of_another_program_rejects_only_its_load_balancer(self) -> None:
+        host = self.host()
+        device = device_of(host)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            other = load_balancer([self.backend.port], port)
+            made = self.deploy(device, self.good, other)
+            self.assertEqual([other.id], list(made.rejected))
+            self.assertIn(f"port {port}", made.rejected[other.id])
+            self.still_serving()
+
+    def test_a_port_taken_at_the_last_moment_puts_the_old_file_back(self) -> None:
+        host, port = self.host(), self.port()
+        device = device_of(host)
+        self.deploy(device, self.good)
+        before = host.read_config()
+        taken: list[socket.socket] = []
+        self.addCleanup(lambda: [each.close() for each in taken])
+        calls = []
+
+        def take() -> None:
+            # The second call is after the look, before the deployment.
+            calls.append(1)
+            if len(calls) == 2:
+                taken.append(socket.create_server(("127.0.0.1", port)))
+
+        with self.assertRaisesRegex(TransientDeviceError, "previous configuration was put back"):
+            self.deploy(device, self.good, load_balancer([self.backend.port], port), check=take)
+        self.assertEqual(before, host.read_config())
+        self.assertEqual([], self.left_behind(host))
+        self.still_serving()
+        taken.pop().close()
+        self.deploy(device, self.good, load_balancer([self.backend.port], port))
+        self.assertEqual(page(self.backend.port), fetch(port).text)
+
+    def test_an_earlier_owner_is_fenced_out(self) -> None:
+        host = self.host()
+        device = device_of(host)
+        self.deploy(device, self.good, epoch=7)
+        before = host.read_config()
+        with self.assertRaisesRegex(LeaseLost, "epoch 7"):
+            self.deploy(device, with_members(self.good, weight=3), epoch=6)
+        self.assertEqual(before, host.read_config())
+        self.assertEqual([], self.left_behind(host))
+
+    def test_a_lost_lease_is_noticed_before_anything_is_changed(self) -> None:
+        host = self.host()
+        device = device_of(host)
+        before = host.read_config()
+
+        def lost() -> None:
+            raise LeaseLost("gone")
+
+        with self.assertRaises(LeaseLost):
+            self.deploy(device, self.good, check=lost)
+        self.assertEqual(before, host.read_config())
+
+    def test_a_lease_lost_during_the_reload_takes_it_back(self) -> None:
+        host, port = self.host(), self.port()
+        device = device_of(host)
+        self.deploy(device, self.good)
+        before, calls = host.read_config(), []
+
+        def lost() -> None:
+            calls.append(1)
+            if len(calls) == 3:
+                raise LeaseLost("gone")
+
+        with self.assertRaises(LeaseLost):
+            self.deploy(device, self.good, load_balancer([self.backend.port], port), check=lost)
+        self.assertEqual(before, host.read_config())
+        self.still_serving()
+        with self.assertRaises(OSError):
+            fetch(port)
+
+    def test_a_block_of_another_database_is_refused(self) -> None:
+        host = self.host()
+        first, second = device_of(host), device_of(host)
+        self.deploy(first, self.good)
+        before = host.read_config()
+        with self.assertRaisesRegex(TerminalDeviceError, f"belongs to device {first.id}"):
+            self.deploy(second, self.good)
+        self.assertEqual(before, host.read_config())
+        self.assertIn(first.id, " ".join(self.driver.observe(second).findings))
+        # Once nothing of it is left there, another may follow, whatever epoch it counts from.
+        self.deploy(first, epoch=50)
+        self.deploy(second, self.good, epoch=1)
+        self.still_serving()
+
+    def test_an_edit_during_the_deployment_is_kept(self) -> None:
+        host = self.host()
+        device, before, calls = device_of(host), host.read_config(), []
+        added = b"# an administrator was faster\n"
+
+        def edit() -> None:
+            calls.append(1)
+            if len(calls) == 2:
+                host.write_config(before + added)
+
+        self.deploy(device, self.good, check=edit)
+        self.assertTrue(host.read_config().startswith(before + added))
+        self.still_serving()
+
+    def test_a_missing_sudoers_line_is_shown(self) -> None:
+        lines = [line for line in rights.sudoers_lines("user") if "-USR2" not in line and "balancer-note" not in line]
+        host = self.host(sudoers="\n".join(lines))
+        before = host.read_config()
+        with self.assertRaises(TerminalDeviceError) as caught:
+            self.deploy(device_of(host), self.good)
+        self.assertIn(
+            "user ALL=(root) NOPASSWD: /usr/bin/tee /etc/haproxy/.haproxy.cfg.balancer-note", str(caught.exception)
+        )
+        self.assertEqual(before, host.read_config())
+
+    def test_a_reload_that_sudo_refuses_is_taken_back(self) -> None:
+        lines = [line for line in rights.sudoers_lines("user") if "-USR2" not in line]
+        host = self.host(sudoers="\n".join(lines))
+        before = host.read_config()
+        with self.assertRaises(TerminalDeviceError) as caught:
+            self.deploy(device_of(host), self.good)
+        self.assertIn("user ALL=(root) NOPASSWD: /usr/bin/kill ^-USR2 [0-9]+( [0-9]+)*$", str(caught.exception))
+        self.assertEqual(before, host.read_config())
+        self.assertEqual([], self.left_behind(host))
+
+    def test_a_full_disk_and_a_read_only_one(self) -> None:
+        host = self.host(run_as="root")
+        device, before = device_of(host), host.read_config()
+        host.run(["mount", "-t", "tmpfs", "-o", "size=8k", "full", "/etc/haproxy"], check=True)
+        host.run(["tee", "/etc/haproxy/haproxy.cfg"], input=before, check=True)
+        host.run(["sh", "-c", "cat /dev/zero >/etc/haproxy/fill"])
+        with self.assertRaisesRegex(TransientDeviceError, "`write` .*No space left on device"):
+            self.deploy(device, self.good)
+        self.assertEqual(before, host.run(["cat", "/etc/haproxy/haproxy.cfg"]).stdout)
+        host.run(["rm", "/etc/haproxy/fill"], check=True)
+        host.run(["mount", "-o", "remount,ro", "/etc/haproxy"], check=True)
+        with self.assertRaisesRegex(TransientDeviceError, "Read-only file system"):
+            self.deploy(device, self.good)
+        host.run(["mount", "-o", "remount,rw,size=1m", "/etc/haproxy"], check=True)
+        self.assertEqual({}, self.deploy(device, self.good).rejected)
+        self.still_serving()
+
+    def test_what_a_host_lacks_is_said(self) -> None:
+        host = self.host(run_as="root")
+        for fields, message in (
+            ({"config_path": "/etc/haproxy/other.cfg"}, "/etc/haproxy/other.cfg does not exist: create it"),
+            ({"config_path": "/etc/nowhere/haproxy.cfg"}, "the directory of /etc/nowhere/haproxy.cfg does not exist"),
+            ({"socket": "/run/nowhere/balancer.sock"}, "the directory of the stats socket /run/nowhere/balancer.sock"),
+        ):
+            with self.subTest(message):
+                device = device_of(host, **fields)
+                with self.assertRaisesRegex(TerminalDeviceError, message):
+                    self.deploy(device, self.good)
+                self.assertIn(message, " ".join(self.driver.observe(device).findings))
+
+    def test_a_file_with_half_a_block_is_not_guessed_at(self) -> None:
+        host = self.host()
+        device = device_of(host)
+        self.deploy(device, self.good)
+        cut = host.read_config()[:-40]
+        host.write_config(cut)
+        with self.assertRaisesRegex(TerminalDeviceError, "BEGIN to its END marker"):
+            self.deploy(device, self.good)
+        self.assertEqual(cut, host.read_config())
+
+
+class TestInterrupted(DeployingCase):
+    """The controller, its connection or the device dies in the middle."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.backend = self.backends(1)[0]
+        self.serving, self.new = self.port(), self.port()
+        self.good = load_balancer([self.backend.port], self.serving)
+        self.more = load_balancer([self.backend.port], self.new)
+
+    def step(self, host: Host, device_id: str, content: bytes, *, length: int | None = None) -> list[str]:
+        """The command line of a deployment step."""
+        device = replace(device_of(host), id=device_id)
+        pool = Pool(connect_timeout=5)
+        self.addCleanup(pool.close)
+        state = deploy.look(pool.connection(device.id, device.endpoint), device, timeout=5)
+        order = deploy.Order(
+            content=content,
+            sidecar=Sidecar(device_id=device_id, epoch=99),
+            action=Action.RELOAD,
+            has_block=True,
+        )
+        return deploy._argv(state, deploy.means(state, device, ""), order, 5)
+
+    def prepared(self, run_as: str = "sudo") -> tuple[Host, str, bytes, bytes]:
+        host = self.host(run_as=run_as)
+        device = device_of(host)
+        self.deploy(device, self.good)
+        before = host.read_config()
+        self.deploy(device, self.good, self.more)
+        after = host.read_config()
+        self.deploy(device, self.good)
+        self.assertEqual(before, host.read_config())
+        return host, device.id, before, after
+
+    def test_a_connection_cut_in_the_upload_installs_nothing(self) -> None:
+        host, device_id, before, after = self.prepared()
+        argv = self.step(host, device_id, after)
+        for cut in (0, 1, len(after) // 2, len(after) - 1):
+            with self.subTest(cut):
+                pool = Pool(connect_timeout=5)
+                session = pool.connection("x", device_of(host).endpoint).session(argv, timeout=10)
+                self.assertEqual(b"balancer-deploy 1", session.readline())
+                session.write(after[:cut])
+                pool.close()
+                eventually(lambda: self.left_behind(host) == [], "staged file removed")
+                self.assertEqual(before, host.read_config())
+        self.assertEqual(page(self.backend.port), fetch(self.serving).text)
+
+    def test_a_controller_that_dies_before_its_verdict_leaves_the_old_configuration(self) -> None:
+        for run_as in ("sudo", "root", "group"):
+            with self.subTest(run_as):
+                host, device_id, before, after = self.prepared(run_as)
+                pool = Pool(connect_timeout=5)
+                session = pool.connection("x", device_of(host).endpoint).session(
+                    self.step(host, device_id, after), timeout=10
+                )
+                session.write(after)
+                self.assertEqual(b"balancer-deploy 1", session.readline())
+                self.assertTrue(session.readline().startswith(b"installed "))
+                self.assertEqual(after, host.read_config())
+                pool.close()
+                eventually(lambda host=host, before=before: host.read_config() == before, "the file is put back")
+                eventually(lambda host=host: self.left_behind(host) == [], "nothing is left")
+                eventually(lambda: self.closed(self.new), "the new port is closed again")
+                self.assertEqual(page(self.backend.port), fetch(self.serving).text)
+
+    def test_a_controller_that_hangs_is_given_up_within_the_steps_time(self) -> None:
+        host, device_id, before, after = self.prepared()
+        pool = Pool(connect_timeout=5)
+        self.addCleanup(pool.close)
+        session = pool.connection("x", device_of(host).endpoint).session(self.step(host, device_id, after), timeout=20)
+        session.write(after)
+        self.assertEqual(b"balancer-deploy 1", session.readline())
+        self.assertTrue(session.readline().startswith(b"installed "))
+        eventually(lambda: host.read_config() == before, "the file is put back", seconds=9)
+        eventually(lambda: self.closed(self.new), "the new port is closed again")
+
+    def test_a_device_that_lost_power_before_the_reload_gets_it_later(self) -> None:
+        """The new file is installed and the previous one still lies beside it, but HAProxy runs the old one."""
+        host, device_id, before, after = self.prepared(run_as="root")
+        device = replace(device_of(host), id=device_id)
+        directory = Path(host.config_path).parent
+        host.run(["tee", str(directory / ".haproxy.cfg.balancer-old")], input=before, check=True)
+        host.write_config(after)
+        self.assertIn("not seen through", self.driver.observe(device).repair or "")
+        made = self.deploy(device, self.good, self.more)
+        self.assertEqual("reload", made.plan)
+        self.assertEqual(page(self.backend.port), fetch(self.new).text)
+        self.assertEqual([], self.left_behind(host))
+        self.assertIsNone(self.driver.observe(device).repair)
+
+    def test_a_haproxy_that_is_gone_is_seen_and_started_again(self) -> None:
+        host = self.host()
+        device = device_of(host)
+        self.deploy(device, self.good)
+        host.stop_haproxy()
+        self.assertEqual("HAProxy is not running", self.driver.observe(device).repair)
+        made = self.deploy(device, self.good)
+        self.assertIn("started", made.sentence)
+        self.assertEqual(page(self.backend.port), fetch(self.serving).text)
+        self.assertIsNone(self.driver.observe(device).repair)
+
+    def test_a_lost_sidecar_costs_a_reload_and_nothing_else(self) -> None:
+        host = self.host()
+        device = device_of(host)
+        self.deploy(device, self.good)
+        sidecar = f"{host.config_path}.balancer"
+        for content in (b"", b"{nonsense", None):
+            with self.subTest(content):
+                if content is None:
+                    host.run(["rm", sidecar], check=True)
+                else:
+                    host.run(["tee", sidecar], input=content, check=True)
+                self.assertIn("never seen serving", self.deploy(device, self.good).sentence)
+                stored = load_sidecar(host.run(["cat", sidecar], check=True).stdout)
+                self.assertEqual(device.id, stored.device_id)
+
+    def closed(self, port: int) -> bool:
+        try:
+            fetch(port)
+        except OSError:
+            return True
+        return False
+
+
+class Load:
+    """Clients that ask as fast as they can, on kept-alive connections and on new ones. `failures` says what went wrong,
+    `count` how many requests there were."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.failures: list[str] = []
+        self.count = 0
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(keep,)) for keep in (True, True, False)]
+
+    def __enter__(self) -> Self:
+        for each in self._threads:
+            each.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for each in self._threads:
+            each.join(10)
+
+    def _ask(self, keep: bool) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        while not self._stop.is_set():
+            try:
+                connection.request("GET", "/")
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    self.failures.append(f"status {answer.status}")
+                if not keep:
+                    connection.close()
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+                connection.close()
+            self.count += 1
+        connection.close()
+
+
+class TestUnderLoad(DeployingCase):
+    def test_no_request_fails_during_reloads(self) -> None:
+        backends = self.backends(2)
+        for haproxy, run_as in (("master-worker", "sudo"), ("daemon", "root"), ("master-worker", "group")):
+            with self.subTest(haproxy=haproxy, run_as=run_as):
+                host, port = self.host(haproxy=haproxy, run_as=run_as), self.port()
+                device, balancer = device_of(host), load_balancer([each.port for each in backends], port)
+                self.deploy(device, balancer)
+                with Load(port) as load:
+                    for number in range(10):
+                        made = self.deploy(device, with_members(balancer, weight=number % 2 + 1))
+                        self.assertEqual("reload" if number else "noop", made.plan)
+                self.assertEqual([], load.failures)
+                self.assertGreater(load.count, 500)
+
+
+class TestSocket(DeployingCase):
+    def test_the_stats_socket_answers_over_the_connection(self) -> None:
+        (backend,) = self.backends(1)
+        host = self.host()
+        device = device_of(host)
+        self.deploy(device, load_balancer([backend.port], self.port()))
+        pool = Pool(connect_timeout=5)
+        self.addCleanup(pool.close)
+        info = runtime.show_info(pool.connection(device.id, device.endpoint), host.socket)
+        self.assertIn(info.pid, host.haproxy_pids())
+        with self.assertRaisesRegex(TransientDeviceError, "does not connect to /run/haproxy/none.sock"):
+            runtime.show_info(pool.connection(device.id, device.endpoint), "/run/haproxy/none.sock")

@@ -1,0 +1,120 @@
+"""The documentation builds, and nothing that users can set or call is missing from it."""
+
+import html
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from typing import cast
+
+from balancer import config
+from balancer.api import versions
+from balancer.api.v1 import routes
+from balancer.config import Settings
+from balancer.core.service import Service
+from balancer.drivers.haproxy.rights import sudoers_lines
+from tests.lint import ROOT
+
+
+class TestPages(unittest.TestCase):
+    pages: dict[str, str]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "sphinx",
+                    "-W",
+                    "--keep-going",
+                    "-q",
+                    "-E",
+                    "-b",
+                    "html",
+                    "-d",
+                    f"{directory}/doctrees",
+                    ROOT / "doc" / "source",
+                    f"{directory}/html",
+                ],
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode:
+                raise AssertionError(f"The documentation does not build:\n{done.stdout}{done.stderr}")
+            cls.pages = {path.stem: page_text(path) for path in Path(directory, "html").glob("*.html")}
+
+    def test_every_page_is_there(self) -> None:
+        self.assertLessEqual({path.stem for path in (ROOT / "doc" / "source").glob("*.rst")}, set(self.pages))
+
+    def test_every_option_is_documented(self) -> None:
+        page = self.pages["configuration"]
+        for group, options in config.list_opts():
+            section = re.split(rf"^{group}¶?$", page, maxsplit=1, flags=re.MULTILINE)[1]
+            for option in options:
+                with self.subTest(group=group, option=option.name):
+                    self.assertRegex(section, rf"(?m)^{option.name}¶?$")
+                    self.assertTrue(option.help, "an option without a help text")
+
+
+class TestRoutes(unittest.TestCase):
+    """The hand-written table of routes in the reference is the one that is served."""
+
+    def test_exactly_what_is_served_is_documented(self) -> None:
+        page = (ROOT / "doc" / "source" / "api-v1.rst").read_text(encoding="utf-8")
+        documented = set(re.findall(r"(?m)^   \* - ([A-Z]+)\n     - ``(/.*?)``$", page))
+        # A table needs no service before it is asked.
+        service = cast(Service, None)
+        served = {
+            (method, path)
+            for path, methods in {**versions.table(service), **routes.table(service, Settings())}.items()
+            for method in methods
+        }
+        # Said in a sentence: these answer behind a project's name too.
+        served -= {(method, "/{tenant}" + path) for method, path in served}
+        self.assertEqual(served, documented)
+
+
+class TestReadme(unittest.TestCase):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def test_it_quotes_exactly_the_rights_that_the_driver_needs(self) -> None:
+        quoted = re.findall(r"(?m)^    (\S+ ALL=.*)$", self.readme)
+        self.assertEqual(sudoers_lines("balancer", unit="haproxy.service"), quoted)
+
+    def test_what_it_names_is_there(self) -> None:
+        named = set(re.findall(r"(?<![\w/])(?:bin|doc|etc|tests)/[\w./-]*\w|\./\w+\.sh|(?<=\]\()[\w.]+", self.readme))
+        self.assertIn("bin/balancer-devbox", named)
+        # What is built, and the scripts that are called in their own directory.
+        made = {"doc/html/index.html"}
+        there = {name for name in named if (ROOT / name).exists() or (ROOT / "tests" / "manual" / name).exists()}
+        self.assertEqual(set(), named - there - made)
+
+    def test_the_tests_are_run_as_it_says(self) -> None:
+        self.assertIn("./run_tests.sh -V -f", self.readme)
+        self.assertIn("./run_tests.sh -V -f", (ROOT / ".ci" / "run").read_text())
+
+
+class TestSampleConfiguration(unittest.TestCase):
+    def test_every_option_is_there_with_its_default(self) -> None:
+        sample = (ROOT / "etc" / "balancer-api.conf").read_text(encoding="utf-8")
+        sections = dict(zip(*[iter(re.split(r"(?m)^\[(\w+)\]\n", sample)[1:])] * 2, strict=True))
+        for group, options in config.list_opts():
+            for option in options:
+                with self.subTest(group=group, option=option.name):
+                    line = re.search(rf"(?m)^# {option.name} = *(.*)$", sections[group])
+                    assert line is not None
+                    if option.default is not None:
+                        self.assertEqual(option.default, option.type(line[1]))
+
+
+def page_text(path: Path) -> str:
+    """What a reader sees of a page, without navigation; an element's end is a line's end."""
+    page = path.read_text(encoding="utf-8")
+    body = re.search(r'<div class="body" role="main">(.*)<div class="sphinxsidebar"', page, re.DOTALL)
+    assert body is not None, path
+    lines = re.sub(r"</(h\d|dt|dd|p|li|td|th|pre)>", "\n", body[1])
+    return html.unescape(re.sub(r"<[^>]+>", "", lines))

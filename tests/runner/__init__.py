@@ -1,0 +1,1 @@
+"""The nose2 plugin behind run_tests.sh."""
