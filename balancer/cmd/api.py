@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import eventlet
+import warnings
+
+# It is the owner's choice of server; the advice to leave it is not for whoever starts the program.
+warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+
+import eventlet  # noqa: E402
 
 eventlet.monkey_patch()
 

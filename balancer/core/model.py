@@ -119,7 +119,8 @@ class Observation:
     """What was last seen of a device. `facts` is the driver's own, small and JSON-able.
 
     `sentence` says in one line what was found, `host_key` is the server key that was seen. `repair` is None, or
-    says what is missing that a deployment puts right (a dead process, a lost address). `at` is when, in
+    says what is missing that a deployment puts right (a dead process, a lost address). `epoch` is that of the
+    last deployment that the device remembers, None when it remembers none. `at` is when, in
     seconds of the database's clock: the repository sets it when it records the observation.
     """
 
@@ -130,6 +131,7 @@ class Observation:
     foreign_binds: tuple[Bind, ...] = ()
     findings: tuple[str, ...] = ()
     repair: str | None = None
+    epoch: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     at: float = 0.0
 
@@ -140,7 +142,8 @@ class Device:
 
     `type` names a driver. `capabilities` None means whatever the driver can do. `desired_revision` grows with
     every change that concerns the device, `applied_revision` is the last one it is known to run.
-    `error` is the sentence of the last failed deployment, None when the last one succeeded.
+    `error` is the sentence of the last failed deployment, None when the last one succeeded. `adopting`: an
+    administrator said that what another database left on the device may be replaced; true until that was done.
     """
 
     id: str
@@ -158,6 +161,7 @@ class Device:
     desired_revision: int = 0
     applied_revision: int = 0
     error: str | None = None
+    adopting: bool = False
     observation: Observation | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -410,7 +414,8 @@ class DeviceSpec:
     `load_balancers` are the ones to run, in the order of their ids; deleted ones are not among them.
     `accepted_blocks` maps a load balancer's id to the last text of it that the device accepted.
     `removed` names load balancers that are deleted or moved away, with the generation seen. `failures` counts
-    the deployments that failed in a row.
+    the deployments that failed in a row. `look_asked`: somebody waits for a new observation. `deployable`: there is
+    something to deploy or to repair, and no failure before forbids trying it now.
     """
 
     device: Device
@@ -420,6 +425,8 @@ class DeviceSpec:
     accepted_blocks: Mapping[str, str] = field(default_factory=dict)
     removed: Mapping[str, int] = field(default_factory=dict)
     failures: int = 0
+    look_asked: bool = False
+    deployable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

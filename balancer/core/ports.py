@@ -80,6 +80,12 @@ class Transaction(Protocol):
     def bump(self, device_id: str) -> None:
         """desired_revision += 1, back-off forgotten."""
 
+    def ask_observation(self, device_id: str) -> float:
+        """The device is due to be looked at; returns the time of asking, in seconds of the database's clock."""
+
+    def adopt(self, device_id: str, *, epoch: int) -> None:
+        """The next deployment may replace what another database left there, under an epoch above `epoch`."""
+
     # load balancers
     def load_balancers(
         self, *, project_id: str | None = None, device_id: str | None = None, include_deleted: bool = False

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from balancer.core.model import AdminState, DeviceSpec, Lease, Observation
+from balancer.core.model import AdminState, Device, DeviceSpec, Lease
 from balancer.core.ports import Driver, Leases, Repository
 from balancer.exceptions import (
     DatabaseUnavailable,
@@ -150,20 +150,18 @@ class Reconciler:
         device = spec.device
         driver = self._driver_for(device.type)
         seen = device.observation
-        if seen is None or self._repository.now() - seen.at >= self._observe_interval:
-            return self._observe(spec, driver, holder)
-        if spec.revision > device.applied_revision or seen.repair:
+        if seen is None or spec.look_asked or self._repository.now() - seen.at >= self._observe_interval:
+            return self._observe(device, driver, holder)
+        if spec.deployable:
             return self._deploy(spec, driver, holder)
         return None
 
-    def _observe(self, spec: DeviceSpec, driver: Driver, holder: Holder) -> str:
-        observation: Observation = driver.observe(spec.device)
+    def _observe(self, device: Device, driver: Driver, holder: Holder) -> str:
+        observation = driver.observe(device)
         self._repository.record_observation(holder.lease, observation)
         if not observation.reachable:
-            # Waiting deployments get the back-off; a device with nothing to deploy is just looked at again.
-            if spec.revision > spec.device.applied_revision:
-                raise TransientDeviceError(observation.sentence)
-            _LOG.warning("Device %s: %s", spec.device.id, observation.sentence)
+            # What it means for a deployment that waits is for the deployment to find out.
+            _LOG.warning("Device %s: %s", device.id, observation.sentence)
         return f"observed: {observation.sentence}"
 
     def _deploy(self, spec: DeviceSpec, driver: Driver, holder: Holder) -> str:

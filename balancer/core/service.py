@@ -7,7 +7,7 @@ device, commit; then the workers are woken. Nothing here talks to a device.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from balancer.core import rules
@@ -85,6 +85,15 @@ class Service:
         self._notifier.notify(device_id)
         return stored
 
+    def retry_device(self, caller: Caller, device_id: str) -> Device:
+        """Deploy to it anew now, whatever failed before and however long the next try would be away."""
+        _require_admin(caller)
+        with self._repository.write() as tx:
+            tx.bump(device_id)
+            stored = tx.device(device_id)
+        self._notifier.notify(device_id)
+        return stored
+
     def remove_device(self, caller: Caller, device_id: str, *, force: bool = False) -> None:
         """Raises `Conflict` while load balancers are on it; `force` drops them with it, unseen by the device."""
         _require_admin(caller)
@@ -93,6 +102,41 @@ class Service:
             if not force:
                 self._refuse_in_use(tx, device)
             tx.delete_device(device_id)
+
+    def observation_age(self, device: Device) -> float | None:
+        """Seconds since the device was looked at, None when it never was."""
+        return None if device.observation is None else max(0.0, self._repository.now() - device.observation.at)
+
+    def refresh_device(self, caller: Caller, device_id: str, seconds: float) -> Device:
+        """Have a worker look at the device; the device as it is then, or after `seconds` at the latest."""
+        _require_admin(caller)
+        with self._repository.write() as tx:
+            asked = tx.ask_observation(device_id)
+        self._notifier.notify(device_id)
+        for _ in _polls(seconds):
+            device = self.device(caller, device_id)
+            if device.observation is not None and device.observation.at >= asked:
+                break
+        return device
+
+    def retry_device(self, caller: Caller, device_id: str) -> Device:
+        """Deploy anew, whatever failed before."""
+        _require_admin(caller)
+        with self._repository.write() as tx:
+            tx.bump(device_id)
+            device = tx.device(device_id)
+        self._notifier.notify(device_id)
+        return device
+
+    def adopt_device(self, caller: Caller, device_id: str) -> Device:
+        """Take over what another database, or a later state of this one, has left on the device."""
+        _require_admin(caller)
+        with self._repository.write() as tx:
+            seen = tx.device(device_id).observation
+            tx.adopt(device_id, epoch=0 if seen is None or seen.epoch is None else seen.epoch)
+            device = tx.device(device_id)
+        self._notifier.notify(device_id)
+        return device
 
     @staticmethod
     def _refuse_in_use(tx: Transaction, device: Device) -> None:
@@ -225,17 +269,10 @@ class Service:
 
         Returns the tree as it is then.
         """
-        deadline = time.monotonic() + seconds
-        pause = _POLL_FIRST
-        while True:
+        for _ in _polls(seconds):
             current = self._now(tree)
             if current is None or is_settled(current, tree.load_balancer.generation):
                 break
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.5, _POLL_LONGEST)
         if current is None or current.deleted:
             return tree
         with self._repository.read() as tx:
@@ -295,6 +332,17 @@ class Service:
         binds = device.observation.foreign_binds if device.observation else ()
         rules.check_foreign_binds(tree.load_balancer, binds)
         self._driver_for(device.type).validate(tree.load_balancer, tree.monitors)
+
+
+def _polls(seconds: float) -> Iterator[None]:
+    """Once at once, then again with growing pauses; the last time when `seconds` are over."""
+    deadline = time.monotonic() + seconds
+    pause = _POLL_FIRST
+    yield
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, _POLL_LONGEST)
+        yield
 
 
 def _require_admin(caller: Caller) -> None:

@@ -105,6 +105,7 @@ def device_from(row: Row, observation: Observation | None) -> Device:
         config_path=row["config_path"] or None,
         socket=row["socket"],
         extras=row["extras"],
+        adopting=row["adopting"],
         desired_revision=row["desired_revision"],
         applied_revision=row["applied_revision"],
         error=row["error"],
@@ -124,6 +125,7 @@ def observation_values(observation: Observation) -> Values:
         "foreign_binds": [asdict(bind) for bind in observation.foreign_binds],
         "findings": list(observation.findings),
         "repair": observation.repair,
+        "epoch": observation.epoch,
         "facts": dict(observation.facts),
     }
 
@@ -137,6 +139,7 @@ def observation_from(row: Row) -> Observation:
         foreign_binds=tuple(Bind(**bind) for bind in row["foreign_binds"]),
         findings=tuple(row["findings"]),
         repair=row["repair"],
+        epoch=row["epoch"],
         facts=row["facts"],
         at=row["observed_at"],
     )

@@ -69,13 +69,18 @@ class SqlRepository:
         lease of a process of this host that is gone is no live one."""
         free = or_(leases.c.owner.is_(None), leases.c.expires_at <= db_now(), *self._owned_by_the_gone())
         serviced = and_(devices.c.admin_state != AdminState.MAINTENANCE.value, free)
-        backs_off = func.coalesce(devices.c.retry_at, 0.0) > db_now()
-        deploy = and_(_undeployed(), not_(backs_off))
+        deploy = _deployable()
         observed = device_observations.c
         observe = and_(
             not_(deploy),
-            or_(observed.observed_at.is_(None), observed.observed_at <= db_now() - observe_interval),
-            not_(and_(backs_off, observed.reachable.is_(False))),
+            or_(
+                observed.observed_at.is_(None),
+                devices.c.look_asked_at > observed.observed_at,
+                and_(
+                    observed.observed_at <= db_now() - observe_interval,
+                    not_(and_(_backs_off(), observed.reachable.is_(False))),
+                ),
+            ),
         )
         with database.read(self._engine) as connection:
 
@@ -115,7 +120,16 @@ class SqlRepository:
         with database.read(self._engine) as connection:
             state = (
                 connection.execute(
-                    select(devices.c.desired_revision, devices.c.failures).where(devices.c.id == device_id)
+                    select(
+                        _deployable().label("deployable"),
+                        devices.c.desired_revision,
+                        devices.c.failures,
+                        func.coalesce(devices.c.look_asked_at > device_observations.c.observed_at, False).label(
+                            "look_asked"
+                        ),
+                    )
+                    .select_from(_DEVICES_AND_MORE)
+                    .where(devices.c.id == device_id)
                 )
                 .mappings()
                 .first()
@@ -133,6 +147,8 @@ class SqlRepository:
                 accepted_blocks=_accepted_blocks(connection, device_id),
                 removed=_removed(connection, device_id),
                 failures=state["failures"],
+                look_asked=bool(state["look_asked"]),
+                deployable=bool(state["deployable"]),
             )
 
     # --- what was done -------------------------------------------------------------
@@ -156,6 +172,7 @@ class SqlRepository:
                     failures=0,
                     retry_at=None,
                     halted_revision=None,
+                    adopting=False,
                     waiting_since=now,
                 )
             )
@@ -236,6 +253,14 @@ def _undeployed() -> ColumnElement[bool]:
             devices.c.desired_revision > devices.c.halted_revision,
         ),
     )
+
+
+def _backs_off() -> ColumnElement[bool]:
+    return func.coalesce(devices.c.retry_at, 0.0) > db_now()
+
+
+def _deployable() -> ColumnElement[bool]:
+    return and_(_undeployed(), not_(_backs_off()))
 
 
 def _deployment_rows(connection: Connection, device_id: str) -> Mapping[str, Row]:

@@ -119,6 +119,7 @@ devices = Table(
     _word("config_path", 500),
     Column("socket", sa.String(255)),
     _json("extras"),
+    _flag("adopting"),
     _count("desired_revision"),
     _count("applied_revision"),
     Column("error", sa.Text),
@@ -129,6 +130,8 @@ devices = Table(
     Column("halted_revision", sa.BigInteger),
     # Since when something is to be deployed, seconds of the database's clock: first come, first served.
     Column("waiting_since", sa.Double, nullable=False),
+    # When somebody asked for an observation newer than that, seconds of the database's clock.
+    Column("look_asked_at", sa.Double),
     *_times(),
     UniqueConstraint("host", "port", "config_path"),
 )
@@ -145,6 +148,7 @@ device_observations = Table(
     _json("foreign_binds"),
     _json("findings"),
     Column("repair", sa.Text),
+    Column("epoch", sa.BigInteger),
     _json("facts"),
 )
 

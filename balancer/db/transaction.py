@@ -76,6 +76,7 @@ class SqlTransaction:
             "desired_revision": device.desired_revision,
             "applied_revision": device.applied_revision,
             "failures": 0,
+            "adopting": False,
             "waiting_since": self.clock(),
         }
         self._insert_rows(devices, [{**mapping.device_values(device), **counters}])
@@ -110,6 +111,22 @@ class SqlTransaction:
         )
         if not bumped.rowcount:
             raise NotFound("Device", device_id)
+
+    def ask_observation(self, device_id: str) -> float:
+        """Raises `NotFound`."""
+        now = self.clock()
+        asked = self._connection.execute(update(devices).where(devices.c.id == device_id).values(look_asked_at=now))
+        if not asked.rowcount:
+            raise NotFound("Device", device_id)
+        return now
+
+    def adopt(self, device_id: str, *, epoch: int) -> None:
+        """Raises `NotFound`."""
+        self.bump(device_id)
+        self._connection.execute(update(devices).where(devices.c.id == device_id).values(adopting=True))
+        self._connection.execute(
+            update(leases).where(leases.c.device_id == device_id, leases.c.epoch < epoch).values(epoch=epoch)
+        )
 
     def _device_row(self, device_id: str) -> Row:
         rows = self._rows(select(devices).where(devices.c.id == device_id))

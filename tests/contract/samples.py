@@ -90,6 +90,7 @@ def full_observation() -> Observation:
         ),
         findings=("a", "b"),
         repair="HAProxy does not run",
+        epoch=2**40,
         facts={"localpeer": "host", "sockets": ["/run/a", "/run/b"]},
     )
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
     Suite = DatabaseCase
 else:
     Suite = object
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Steps(Suite):
@@ -141,7 +146,10 @@ class DevicesContract(Steps):
     def test_every_attribute_comes_back(self) -> None:
         device = samples.full_device()
         self.assertEqual(
-            [".desired_revision", ".applied_revision", ".error", ".observation", ".created_at", ".updated_at"],
+            [
+                *(".desired_revision", ".applied_revision", ".error", ".adopting"),
+                *(".observation", ".created_at", ".updated_at"),
+            ],
             samples.defaults_in(device),
         )
         self.add_device(device)
@@ -166,6 +174,15 @@ class DevicesContract(Steps):
         self.assertIn(device.id, str(caught.exception))
         with self.repository.read() as tx:
             self.assertEqual(1, len(tx.devices()))
+
+    def test_no_error_tells_a_password(self) -> None:
+        device = samples.full_device()
+        self.add_device(device)
+        with self.assertRaises(Conflict) as caught:
+            self.add_device(replace(device, config_path="/another"))
+        told = "".join(traceback.format_exception(caught.exception))
+        self.assertIn("IntegrityError", told)
+        self.assertNotIn(device.endpoint.credential.password or "", told)
 
     def test_another_port_or_path_on_the_same_host_is_another_device(self) -> None:
         device = self.add_device()
@@ -933,6 +950,39 @@ class DueContract(Steps):
         self.leases.release(lease)
         self.assertEqual([(device.id, "deploy")], self.due())
 
+    def test_an_observation_that_somebody_asks_for_is_due_at_once(self) -> None:
+        device_id = self.observed()
+        self.assertEqual([], self.due())
+        self.assertFalse(self.spec(device_id).look_asked)
+        with self.repository.write() as tx:
+            asked = tx.ask_observation(device_id)
+        self.assertEqual([(device_id, "observe")], self.due())
+        self.assertTrue(self.spec(device_id).look_asked)
+        self.observed(self.get_device(device_id))
+        self.assertEqual([], self.due())
+        seen = self.get_device(device_id).observation
+        assert seen is not None
+        self.assertGreaterEqual(seen.at, asked)
+
+    def test_a_spec_tells_whether_a_deployment_may_be_tried(self) -> None:
+        device_id = self.observed()
+        self.assertFalse(self.spec(device_id).deployable)
+        self.bump(device_id)
+        self.assertTrue(self.spec(device_id).deployable)
+        for retry_after in (3600.0, None):
+            self.failed(device_id, retry_after=retry_after)
+            self.assertFalse(self.spec(device_id).deployable)
+            self.bump(device_id)
+            self.assertTrue(self.spec(device_id).deployable)
+
+    def test_adoption_waits_for_a_deployment_under_a_later_epoch(self) -> None:
+        device_id = self.observed()
+        with self.repository.write() as tx:
+            tx.adopt(device_id, epoch=1000)
+        self.assertTrue(self.get_device(device_id).adopting)
+        self.assertEqual([(device_id, "deploy")], self.due())
+        self.assertGreater(self.lease(device_id).epoch, 1000)
+
     def test_a_device_in_maintenance_is_never_due_and_a_drained_one_is(self) -> None:
         self.bump(self.add_device(samples.device(admin_state=AdminState.MAINTENANCE)).id)
         drained = self.add_device(samples.device(admin_state=AdminState.DRAINED)).id
@@ -1128,6 +1178,24 @@ class OnlySqlite(Steps, SqliteFile):
         self.assertTrue(done.is_set())
         self.assertEqual(1, self.get_device(device.id).desired_revision)
 
+    def test_green_threads_go_on_while_writers_wait(self) -> None:
+        device = self.add_device()
+        with other_writer(self.path()):
+            process = subprocess.Popen(
+                [sys.executable, "-c", GREEN_WRITERS, self.url, device.id],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            self.addCleanup(process.kill)
+            assert process.stdout is not None
+            self.assertEqual("waiting\n", process.stdout.readline())
+            time.sleep(0.5)
+        longest, written = process.communicate(timeout=60)[0].split()
+        self.assertEqual(("10", 10), (written, self.get_device(device.id).desired_revision))
+        self.assertLess(float(longest), 0.2)
+
     def test_a_lock_that_stays_becomes_an_error_in_words(self) -> None:
         device = self.add_device()
         engine = make_engine(self.url, patience=0.5)
@@ -1155,6 +1223,34 @@ class OnlySqlite(Steps, SqliteFile):
             tx.devices()
         self.assertNotIn("SELECT", str(caught.exception))
         self.assertFalse(self.path().exists())
+
+
+GREEN_WRITERS = """
+import eventlet
+eventlet.monkey_patch()
+import sys, time
+from balancer.db.engine import make_engine
+from balancer.db.repository import SqlRepository
+repository = SqlRepository(make_engine(sys.argv[1]))
+gaps, done = [], []
+def beat():
+    while True:
+        started = time.monotonic()
+        eventlet.sleep(0.005)
+        gaps.append(time.monotonic() - started)
+def write():
+    with repository.write() as tx:
+        tx.bump(sys.argv[2])
+    done.append(1)
+repository.now()
+eventlet.spawn(beat)
+writers = [eventlet.spawn(write) for _ in range(10)]
+eventlet.sleep(0.1)
+print("waiting", flush=True)
+for writer in writers:
+    writer.wait()
+print(max(gaps), len(done))
+"""
 
 
 class other_writer:

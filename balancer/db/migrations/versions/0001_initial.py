@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("config_path", sa.String(length=500), nullable=False),
         sa.Column("socket", sa.String(length=255), nullable=True),
         sa.Column("extras", LONG_TEXT, nullable=False),
+        sa.Column("adopting", sa.Boolean(), nullable=False),
         sa.Column("desired_revision", sa.BigInteger(), nullable=False),
         sa.Column("applied_revision", sa.BigInteger(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
@@ -43,6 +44,7 @@ def upgrade() -> None:
         sa.Column("retry_at", sa.Double(), nullable=True),
         sa.Column("halted_revision", sa.BigInteger(), nullable=True),
         sa.Column("waiting_since", sa.Double(), nullable=False),
+        sa.Column("look_asked_at", sa.Double(), nullable=True),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_devices"),
@@ -76,6 +78,7 @@ def upgrade() -> None:
         sa.Column("foreign_binds", LONG_TEXT, nullable=False),
         sa.Column("findings", LONG_TEXT, nullable=False),
         sa.Column("repair", sa.Text(), nullable=True),
+        sa.Column("epoch", sa.BigInteger(), nullable=True),
         sa.Column("facts", LONG_TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["device_id"], ["devices.id"], name="fk_device_observations_device_id", ondelete="CASCADE"

@@ -1,0 +1,239 @@
+"""Reconciler and worker over the real database and the shipped dummy driver."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+import unittest
+from dataclasses import replace
+from pathlib import Path
+
+from balancer.cluster.local import NoNotifier
+from balancer.config import Settings
+from balancer.core import changes, scheduler
+from balancer.core.model import AdminState, Caller, Device, LoadBalancer, Rotation, Tree
+from balancer.core.reconciler import Holder, Reconciler
+from balancer.core.service import Service
+from balancer.core.status import load_balancer_status
+from balancer.core.worker import Worker
+from balancer.db.engine import make_engine
+from balancer.db.leases import SqlLeases, make_owner
+from balancer.db.migrations import sync
+from balancer.db.repository import SqlRepository
+from balancer.drivers.registry import Registry
+from balancer.exceptions import CapabilityConflict, Conflict, LeaseLost, NoSuitableDevice, NotFound
+from tests.unit.objects import device, tree
+
+ADMIN = Caller(admin=True)
+
+
+class Deployments(unittest.TestCase):
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.engine = make_engine(f"sqlite:///{Path(directory.name) / 'test.sqlite'}")
+        self.addCleanup(self.engine.dispose)
+        sync(self.engine)
+        self.repository = SqlRepository(self.engine)
+        registry = Registry(Settings())
+        self.addCleanup(registry.close)
+        placing = scheduler.from_names(Settings().device_filters, Settings().device_cost_functions, {})
+        self.service = Service(self.repository, registry.driver_for, placing, NoNotifier())
+        self.leases = SqlLeases(self.engine, make_owner(), 15)
+        self.reconciler = Reconciler(
+            self.repository,
+            self.leases,
+            registry.driver_for,
+            lease_seconds=15,
+            observe_interval=60,
+            retry_first=0.2,
+            retry_max=1,
+        )
+
+    def register(self, **fields: object) -> Device:
+        return self.service.register_device(ADMIN, device(**fields))
+
+    def create(self, wanted: Tree | None = None, **fields: str) -> LoadBalancer:
+        return self.service.create(ADMIN, wanted or tree(), **fields).load_balancer
+
+    def status(self, balancer: LoadBalancer) -> str:
+        return load_balancer_status(self.service.load_balancer(ADMIN, "foo", balancer.id).load_balancer)
+
+    def behave(self, there: Device, behaviour: str) -> None:
+        self.service.change_device(ADMIN, there.id, lambda item: replace(item, extras={"behaviour": behaviour}))
+
+    def reconcile(self, there: Device) -> str:
+        return self.reconciler.reconcile(there.id)
+
+    # --- one device ---
+
+    def test_what_was_asked_for_is_applied_once(self) -> None:
+        there = self.register()
+        balancer = self.create()
+        self.assertEqual(self.status(balancer), "BUILD")
+        self.assertIn("applied", self.reconcile(there))
+        self.assertEqual(self.status(balancer), "ACTIVE")
+        self.assertEqual(self.reconcile(there), "nothing to do")
+
+    def test_a_change_that_changes_nothing_is_no_deployment(self) -> None:
+        there = self.register()
+        balancer = self.create()
+        self.reconcile(there)
+        member = balancer.pools[0].members[0]
+        self.service.change(ADMIN, "foo", balancer.id, changes.set_rotation(member.id, Rotation.IN))
+        self.assertEqual(self.reconcile(there), "nothing to do")
+
+    def test_a_deleted_load_balancer_frees_its_address_when_applied(self) -> None:
+        there = self.register()
+        balancer = self.create()
+        self.reconcile(there)
+        self.service.delete(ADMIN, "foo", balancer.id)
+        with self.assertRaises(NotFound):
+            self.service.load_balancer(ADMIN, "foo", balancer.id)
+        with self.assertRaises(NoSuitableDevice):
+            self.create()
+        with self.assertRaisesRegex(Conflict, "still runs"):
+            self.service.remove_device(ADMIN, there.id)
+        self.reconcile(there)
+        self.create()
+
+    def test_the_culprit_alone_is_in_error_and_a_change_mends_it(self) -> None:
+        there = self.register()
+        good = self.create()
+        bad = self.create(tree(("*", 81)))
+        self.behave(there, f"reject:{bad.id}")
+        self.reconcile(there)
+        self.assertEqual([self.status(good), self.status(bad)], ["ACTIVE", "ERROR"])
+        self.behave(there, "")
+        self.reconcile(there)
+        self.assertEqual([self.status(good), self.status(bad)], ["ACTIVE", "ACTIVE"])
+
+    def test_transient_failures_back_off_and_recover_alone(self) -> None:
+        there = self.register()
+        self.reconcile(there)
+        self.behave(there, "unreachable")
+        balancer = self.create()
+        self.assertIn("next try", self.reconcile(there))
+        self.assertEqual(self.status(balancer), "BUILD")
+        self.assertEqual(self.repository.due(observe_interval=60, limit=5), [])
+        pause = self.repository.next_due_in()
+        assert pause is not None
+        self.assertGreater(pause, 0)
+        time.sleep(pause)
+        self.assertEqual([due.device_id for due in self.repository.due(observe_interval=60, limit=5)], [there.id])
+
+    def test_terminal_failures_wait_for_a_change(self) -> None:
+        there = self.register()
+        self.reconcile(there)
+        self.behave(there, "broken")
+        balancer = self.create()
+        self.assertIn("waiting for a change", self.reconcile(there))
+        self.assertEqual(self.status(balancer), "ERROR")
+        self.assertEqual(self.repository.due(observe_interval=60, limit=5), [])
+        self.behave(there, "")
+        self.reconcile(there)
+        self.assertEqual(self.status(balancer), "ACTIVE")
+
+    def test_a_device_in_maintenance_is_not_touched(self) -> None:
+        there = self.register(admin_state=AdminState.MAINTENANCE)
+        self.assertEqual(self.reconcile(there), "the device is in maintenance")
+        self.assertIsNone(self.service.device(ADMIN, there.id).observation)
+
+    def test_a_removed_device_is_no_error(self) -> None:
+        there = self.register()
+        self.service.remove_device(ADMIN, there.id)
+        self.assertIn(self.reconcile(there), ("the device was removed", "another worker has it"))
+
+    def test_a_failed_deployment_waits_also_when_the_device_is_looked_at(self) -> None:
+        there = self.register(extras={"behaviour": "broken"})
+        self.create()
+        self.assertIn("waiting for a change", self.reconcile(there))
+        self.service.refresh_device(ADMIN, there.id, 0)
+        self.assertNotIn("fail", self.reconcile(there))
+
+    def test_retry_deploys_without_a_change(self) -> None:
+        there = self.register(extras={"behaviour": "broken"})
+        self.create()
+        self.reconcile(there)
+        self.service.retry_device(ADMIN, there.id)
+        self.assertIn("waiting for a change", self.reconcile(there))
+
+    def test_only_one_worker_has_a_device(self) -> None:
+        there = self.register()
+        lease = self.leases.claim(there.id)
+        assert lease is not None
+        self.assertEqual(self.reconcile(there), "another worker has it")
+        with Holder(self.leases, lease, 15) as holder:
+            holder.check()
+        self.assertIn("observed", self.reconcile(there))
+
+    def test_a_lost_lease_is_noticed(self) -> None:
+        there = self.register()
+        lease = self.leases.claim(there.id)
+        assert lease is not None
+        with Holder(self.leases, lease, 0.3) as holder:
+            self.service.remove_device(ADMIN, there.id)
+            time.sleep(0.5)
+            with self.assertRaises(LeaseLost):
+                holder.check()
+
+    # --- placing ---
+
+    def test_the_emptier_device_gets_the_next_one(self) -> None:
+        self.register()
+        self.register()
+        chosen = {self.create(tree(("*", port))).device_id for port in (80, 81)}
+        self.assertEqual(len(chosen), 2)
+
+    def test_the_same_port_goes_to_another_device(self) -> None:
+        self.register()
+        self.register()
+        self.assertNotEqual(self.create().device_id, self.create().device_id)
+        with self.assertRaises(NoSuitableDevice):
+            self.create()
+
+    def test_pinning(self) -> None:
+        there, drained = self.register(), self.register(admin_state=AdminState.DRAINED)
+        self.assertEqual(self.create(device_id=there.id).device_id, there.id)
+        with self.assertRaisesRegex(CapabilityConflict, "DRAINED"):
+            self.create(tree(("*", 81)), device_id=drained.id)
+        with self.assertRaises(NotFound):
+            self.create(tree(("*", 81)), device_id="0" * 32)
+        with self.assertRaisesRegex(Conflict, "[Pp]ort 80 on every address"):
+            self.create(device_id=there.id)
+
+    def test_a_refused_request_leaves_nothing(self) -> None:
+        there = self.register()
+        self.create()
+        revision = self.service.device(ADMIN, there.id).desired_revision
+        with self.assertRaises(Conflict):
+            self.create(tree(("*", 81), ("*", 80)), device_id=there.id)
+        self.assertEqual(self.service.device(ADMIN, there.id).desired_revision, revision)
+        self.assertEqual(len(self.service.load_balancers(ADMIN, "foo")), 1)
+        self.create(tree(("*", 81)))
+
+    # --- many at once ---
+
+    def test_a_worker_deploys_what_many_threads_ask_for(self) -> None:
+        devices = [self.register() for _ in range(5)]
+        worker = Worker(self.repository, self.reconciler, threads=3, scan_interval=0.1, observe_interval=60)
+        runner = threading.Thread(target=worker.run)
+        runner.start()
+        self.addCleanup(runner.join, 10)
+        self.addCleanup(worker.stop)
+        made: list[LoadBalancer] = []
+
+        def ask(there: Device, first_port: int) -> None:
+            for port in range(first_port, first_port + 10):
+                made.append(self.create(tree(("*", port)), device_id=there.id))
+
+        askers = [threading.Thread(target=ask, args=(there, base)) for there in devices for base in (1000, 2000)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join(60)
+        self.assertEqual(len(made), 100)
+        for balancer in made:
+            settled = self.service.wait(ADMIN, Tree(load_balancer=balancer), 20)
+            self.assertEqual(load_balancer_status(settled.load_balancer), "ACTIVE")
