@@ -85,15 +85,6 @@ class Service:
         self._notifier.notify(device_id)
         return stored
 
-    def retry_device(self, caller: Caller, device_id: str) -> Device:
-        """Deploy to it anew now, whatever failed before and however long the next try would be away."""
-        _require_admin(caller)
-        with self._repository.write() as tx:
-            tx.bump(device_id)
-            stored = tx.device(device_id)
-        self._notifier.notify(device_id)
-        return stored
-
     def remove_device(self, caller: Caller, device_id: str, *, force: bool = False) -> None:
         """Raises `Conflict` while load balancers are on it; `force` drops them with it, unseen by the device."""
         _require_admin(caller)

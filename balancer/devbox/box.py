@@ -26,6 +26,8 @@ from typing import Any
 from balancer.devbox.backends import Backend, page
 from balancer.devbox.host import Host, Login, isolation_refused, remove_outside_paths
 from balancer.devbox.processes import ProcessId, StartError, first_free_port, spawn, tail, wait_until
+from balancer.drivers.haproxy import names
+from balancer.exceptions import InvalidInput
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 SCRIPTS = CHECKOUT / "tests/manual"
@@ -62,9 +64,14 @@ class State:
     traffic_url: str = ""
     ssh_port: int = 0
     ssh_user: str = ""
+    device: str = ""
     backend_ports: tuple[int, ...] = ()
     load_balancer: str = ""
-    config: str = ""
+
+    @property
+    def config(self) -> str:
+        """The device's haproxy.cfg as this machine sees it."""
+        return f"{self.device}/etc/haproxy/haproxy.cfg"
 
     @classmethod
     def load(cls, path: Path) -> State | None:
@@ -125,8 +132,8 @@ class DevBox:
             try:
                 good = self.show()
             finally:
-                _say("\nTaking everything down again.")
                 self._stop()
+            _say("\nEverything is taken down again.")
         return good
 
     def status(self) -> bool:
@@ -158,8 +165,8 @@ class DevBox:
             self._register()
             self._record(ready=True)
         except BaseException:
-            _say("\nThis did not work; taking down what was started.")
             self._stop()
+            _say("\nThis did not work. What was started is taken down.")
             raise
 
     def _make_directory(self) -> None:
@@ -187,28 +194,40 @@ class DevBox:
     def _start_device(self) -> None:
         refused = isolation_refused()
         port = first_free_port((*(() if refused else (22,)), *range(2200, 2400)))
-        host = Host(self.directory / "device", isolated=not refused, ssh_port=port, login=LOGIN, outlive=True)
+        directory = self.directory / "device"
+        if refused and not _may_be_registered(directory):
+            directory = Path(tempfile.mkdtemp(prefix="balancer-devbox-", dir="/tmp"))
+            self._record(outside_paths=(str(directory),))
+            _say(f"{self.directory} has characters that a device's paths may not have: its files are in {directory}.")
+        host = Host(directory, isolated=not refused, ssh_port=port, login=LOGIN, outlive=True)
+        if refused:
+            _say(f"No isolated device is possible here ({refused}): sshd and haproxy run as {host.user},")
+            _say(f"with key login instead of a password, on ports above 1024 (sshd: {port}).")
+        else:
+            _say(
+                f"The device runs in namespaces of its own; its login {LOGIN.user}/{LOGIN.password} exists only there."
+            )
+            if port != 22:
+                _say(f"Port 22 is taken: the device's sshd listens on {port}.")
         try:
             host.start()
         except BaseException:
             host.stop()
             raise
         finally:
-            self._record(outside_paths=tuple(map(str, host.outside_paths())), isolated=host.isolated)
-        where = f"sshd 127.0.0.1:{host.ssh_port}, {host.config_path}"
-        for process in host.processes():
-            self._add_service(_device_service_name(process, host.isolated), process, where, host.ssh_log)
-        self._before.write_bytes(host.read_config())
-        self._record(
-            ssh_port=host.ssh_port, ssh_user=host.user, config=str(self.directory / "device/etc/haproxy/haproxy.cfg")
-        )
+            outside = (*self.state.outside_paths, *map(str, host.outside_paths()))
+            self._record(outside_paths=outside, isolated=host.isolated, device=str(directory))
+        sshd, haproxy = f"sshd 127.0.0.1:{host.ssh_port}", f"haproxy with {host.config_path}"
         if host.isolated:
-            _say(f"The device runs in namespaces of its own; its user {host.user} exists only there.")
-            if port != 22:
-                _say(f"Port 22 is taken: the device's sshd listens on {port}.")
+            (init,) = host.processes()
+            self._add_service("the device in its namespaces", init, f"{sshd}, {haproxy}", host.ssh_log.parent)
         else:
-            _say(f"No isolated device is possible here ({refused}): sshd and haproxy run as {host.user},")
-            _say(f"with key login instead of a password, on ports above 1024 (sshd: {port}).")
+            for where, log, process in zip(
+                (sshd, haproxy), (host.ssh_log, host.haproxy_log), host.processes(), strict=True
+            ):
+                self._add_service("the device", process, where, log)
+        self._before.write_bytes(host.read_config())
+        self._record(ssh_port=host.ssh_port, ssh_user=host.user)
         self._write_bodies(host)
 
     def _write_bodies(self, host: Host) -> None:
@@ -224,7 +243,7 @@ class DevBox:
             del device["password"]
             device |= {
                 "user": host.user,
-                "key_filename": str(self.directory / "device/login_key"),
+                "key_filename": f"{self.state.device}/login_key",
                 "remote_config_path": host.config_path,
                 "socket": host.socket,
             }
@@ -339,7 +358,7 @@ class DevBox:
         if state.isolated:
             _say(f"    ssh -p {state.ssh_port} {state.ssh_user}@127.0.0.1      (password {LOGIN.password})")
         else:
-            key = shlex.quote(str(self.directory / "device/login_key"))
+            key = shlex.quote(f"{state.device}/login_key")
             _say(f"    ssh -T -p {state.ssh_port} -i {key} {state.ssh_user}@127.0.0.1")
         _say(f"    {command} status{option}")
         _say(f"    {command} down{option}")
@@ -429,16 +448,18 @@ def _read_body(name: str) -> dict[str, Any]:
     return body
 
 
+def _may_be_registered(directory: Path) -> bool:
+    """Whether a device may have files there: their paths go into haproxy.cfg, so the driver refuses blanks and more."""
+    try:
+        names.file_path(str(directory / "etc/haproxy/haproxy.cfg"), "")
+    except InvalidInput:
+        return False
+    return True
+
+
 def _escaped(path: Path) -> str:
     """For a value in a file of oslo.config."""
     return str(path).replace("$", "$$")
-
-
-def _device_service_name(process: ProcessId, isolated: bool) -> str:
-    if isolated:
-        return "the device (sshd and haproxy in their own namespaces)"
-    found = process.find()
-    return f"the device's {found.name()}" if found else "the device"
 
 
 # Loopback is asked directly, whatever proxy the environment names.

@@ -321,7 +321,8 @@ class Host:
         if self._init is None:
             raise StartError("the device is not running")
         net = ["--net"] if self.netns else []
-        return ["nsenter", "--target", str(self._init.pid), *_NAMESPACES, *net, "--"]
+        # --root: in a chroot the mount namespace's own root is another one.
+        return ["nsenter", "--target", str(self._init.pid), *_NAMESPACES, *net, "--root", "--wd", "--"]
 
     def _write_files(self) -> None:
         for directory in (self._log_dir, self._etc / "haproxy", self._etc / "ssh", self._etc / "sudoers.d"):

@@ -134,6 +134,9 @@ class TestContext(ApiCase):
         self.assertEqual(403, self.status("POST", "/devices", member, {**DEVICE, "ip": "192.0.2.77"}))
         self.assertEqual(403, self.status("PUT", f"/devices/{device_id}", member, {"name": "x"}))
         self.assertEqual(403, self.status("DELETE", f"/devices/{device_id}?force=1", member))
+        self.assertEqual(403, self.status("POST", f"/devices/{device_id}/retry", member))
+        self.assertEqual(403, self.status("POST", f"/devices/{device_id}/adopt", member))
+        self.assertEqual(403, self.status("GET", f"/devices/{device_id}/info?refresh=1", member))
 
     def service_device(self) -> str:
         with self.repository.read() as tx:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.functional.case import DEVICE, LOAD_BALANCER, NO_ID, NODE, VIRTUAL_IP, ApiCase
 
 
@@ -126,6 +128,23 @@ class TestDevice(ApiCase):
         self.assertEqual(info["desired_revision"], info["applied_revision"])
         self.assertGreaterEqual(info["age"], 0)
         self.assertLess(info["age"], 60)
+
+    def test_info_anew(self) -> None:
+        path = f"/devices/{self.register()}"
+        first = self.get(f"{path}/info?refresh=1")["device"]
+        self.assertTrue(first["reachable"])
+        self.expect(200, "PUT", path, {"behaviour": "unreachable"})
+        started = time.monotonic()
+        info = self.get(f"{path}/info?refresh=1")["device"]
+        self.assertEqual((False, "UNREACHABLE"), (info["reachable"], info["status"]))
+        self.assertLess(info["age"], time.monotonic() - started + 1)
+        self.refuse(400, "GET", f"{path}/info?refresh=perhaps", field="refresh")
+        self.refuse(404, "GET", f"/devices/{NO_ID}/info?refresh=1")
+
+    def test_adopt(self) -> None:
+        device_id = self.register()
+        self.assertEqual(device_id, self.expect(200, "POST", f"/devices/{device_id}/adopt")["device"]["id"])
+        self.refuse(404, "POST", f"/devices/{NO_ID}/adopt")
 
 
 class TestRemoval(ApiCase):

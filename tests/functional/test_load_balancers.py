@@ -193,6 +193,32 @@ class TestPlacing(ApiCase):
             self.refuse(409, "POST", "/foo/loadbalancers", {**LOAD_BALANCER, **children})
 
 
+class TestWithTheHAProxyDriver(ApiCase):
+    """What that driver can do, as far as it says so in the request; nothing is deployed here."""
+
+    worker = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.register(type="HAPROXY")
+
+    def test_it_takes_the_documented_request(self) -> None:
+        self.expect(202, "POST", "/foo/loadbalancers", DOCUMENTED)
+
+    def test_what_it_offers(self) -> None:
+        offered = {"ROUND_ROBIN", "STATIC_RR", "LEAST_CONNECTION", "HASH_SOURCE", "HASH_URI"}
+        self.assertLessEqual(offered, set(self.get("/algorithms")["algorithms"]))
+        self.assertEqual({"HTTP", "HTTPS", "TCP"}, set(self.get("/protocols")["protocols"]))
+
+    def test_what_it_cannot_do(self) -> None:
+        for field, body in (
+            ("algorithm", {"protocol": "TCP", "algorithm": "HASH_URI"}),
+            ("protocol", {"protocol": "UDP"}),
+        ):
+            children = {"nodes": [NODE], "virtualIps": [VIRTUAL_IP]}
+            self.refuse(400, "POST", "/foo/loadbalancers", {**body, **children}, field=field)
+
+
 class TestReading(ApiCase):
     worker = False
 

@@ -108,11 +108,37 @@ class CommandTest(DevBoxCase):
         self.assertIn(f"export BALANCER_URL={state.api_url}", done.stdout)
 
     def test_demo_as_an_ordinary_user(self) -> None:
-        code = "import sys; from balancer.cmd.devbox import main; sys.exit(main(['demo', '--state-dir', sys.argv[1]]))"
-        done = as_ordinary_user(self.root, code, timeout=120)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertIn(f"run as {ORDINARY_USER}", done.stdout)
-        self.assertEqual(len(re.findall(r"^ +back end (\d+)$", done.stdout, re.MULTILINE)), 6)
+        # The checkout's default has a leading dot; and a path may have any characters.
+        for number, name in enumerate((".devbox", "it's a $box")):
+            with self.subTest(name=name):
+                code = "import sys; from balancer.cmd.devbox import main; "
+                code += f"sys.exit(main(['demo', '--state-dir', sys.argv[1] + {'/' + name!r}]))"
+                root = self.root / str(number)
+                root.mkdir()
+                self.root.chmod(0o755)
+                done = as_ordinary_user(root, code, timeout=120)
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                self.assertIn(f"run as {ORDINARY_USER}", done.stdout)
+                self.assertEqual(len(re.findall(r"^ +back end (\d+)$", done.stdout, re.MULTILINE)), 6)
+                self.assertEqual(list(Path("/tmp").glob("balancer-devbox-*")), [])
+
+    def test_a_reader_that_goes_away_leaves_nothing(self) -> None:
+        """As `bin/balancer-devbox | head` does."""
+        with subprocess.Popen(
+            [sys.executable, "-m", "balancer.cmd.devbox", "demo", "--state-dir", str(self.state_dir)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.readline()
+            process.stdout.close()
+            errors = process.stderr.read()
+            self.assertNotEqual(process.wait(60), 0)
+        self.assertFalse(self.state_dir.exists(), errors)
+        self.assertNotIn("Traceback", errors)
 
     def test_an_interrupted_up_leaves_nothing(self) -> None:
         with subprocess.Popen(

@@ -303,6 +303,54 @@ class IsolatedDeviceTest(DeviceCase):
             self.assertEqual(len(set(os.listdir("/sys/class/net")) - before), 1)
         eventually(lambda: set(os.listdir("/sys/class/net")) == before, "the interface is gone")
 
+    def test_it_can_be_made_in_a_chroot(self) -> None:
+        """Build machines often are one; the root of the namespaces is another one there."""
+        new_root = self.root / "chroot"
+        new_root.mkdir()
+        code = """
+            import sys
+            from pathlib import Path
+            from balancer.devbox.host import Host
+            from tests.integration.test_devbox_host import fetch
+            with Host(Path(sys.argv[1])) as host:
+                print(host.isolated, fetch(host.status_port).text.strip(), host.run(["pwd"]).stdout.decode().strip())
+        """
+        script = 'mount --rbind / "$1" && cd / && exec chroot "$1" env PYTHONPATH="$2" "$3" -c "$4" "$5"'
+        done = subprocess.run(
+            [
+                *("unshare", "--mount", "--", "sh", "-c", script, "sh"),
+                *(str(new_root), str(ROOT), sys.executable, textwrap.dedent(code), str(self.root / "device")),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual((done.stdout, done.stderr), ("True hand-written page /\n", ""))
+
+    def test_root_without_the_right_to_make_namespaces_gets_a_plain_device(self) -> None:
+        before = machine()
+        code = """
+            import sys
+            from pathlib import Path
+            from balancer.devbox.host import Host, isolation_refused
+            from tests.integration.test_devbox_host import fetch, remote, ssh
+            assert "no right to make namespaces" in isolation_refused()
+            with Host(Path(sys.argv[1])) as host, ssh(host, by_key=True) as client:
+                print(host.isolated, fetch(host.status_port).text.strip(), remote(client, "id -un")[1].strip())
+        """
+        drop = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
+        done = subprocess.run(
+            [*drop, sys.executable, "-c", textwrap.dedent(code), str(self.root / "device")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=ROOT,
+        )
+        self.assertEqual((done.stdout, done.stderr), ("False hand-written page root\n", ""))
+        eventually(lambda: machine() == before, "what sshd needed outside is gone")
+
 
 class PlainDeviceTest(DeviceCase):
     """Without namespaces: what an ordinary user gets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import threading
@@ -27,6 +28,7 @@ from balancer.drivers.haproxy.plan import Action
 from balancer.drivers.ssh import Pool
 from balancer.exceptions import LeaseLost, TerminalDeviceError, TransientDeviceError
 from tests.integration.deploying import DeployingCase, device_of, load_balancer, with_members
+from tests.integration.ordinary_user import as_ordinary_user
 from tests.integration.running import eventually, fetch
 
 HAND_WRITTEN_WITHOUT_LF = b"""\
@@ -71,7 +73,8 @@ class TestDeploy(DeployingCase):
 
     def test_a_file_without_final_lf_comes_back_without_it(self) -> None:
         (backend,) = self.backends(1)
-        host, port = self.host(haproxy_config=HAND_WRITTEN_WITHOUT_LF), self.port()
+        # HAProxy itself refuses such a file: it serves once the block stands behind it.
+        host, port = self.host(haproxy_config=HAND_WRITTEN_WITHOUT_LF, haproxy="none"), self.port()
         device = device_of(host)
         for _ in range(2):
             self.deploy(device, load_balancer([backend.port], port))
@@ -166,14 +169,15 @@ class TestDeploy(DeployingCase):
                 host, port = self.host(), self.port()
                 balancer = load_balancer([each.port for each in backends], port, monitors=monitors)
                 self.deploy(device_of(host), balancer, monitors=monitors)
-                alive = {page(each.port) for each in backends}
-                eventually(lambda port=port, alive=alive: set(self.answers(port, 4)) == alive, "both answer")
+                self.answered_by(port, {page(each.port) for each in backends})
                 if http_ in monitors:
                     (backends[0].pages / "alive").unlink()
                 else:
                     backends[0].kill()
-                left = {page(backends[1].port)}
-                eventually(lambda port=port, left=left: set(self.answers(port, 4)) == left, "one is taken out")
+                self.answered_by(port, {page(backends[1].port)})
+
+    def answered_by(self, port: int, pages: set[str]) -> None:
+        eventually(lambda: set(self.answers(port, 4)) == pages, f"answers are {pages}")
 
 
 class TestLogin(DeployingCase):
@@ -333,22 +337,22 @@ class TestRefusals(DeployingCase):
         device = device_of(host)
         self.deploy(device, self.good)
         before = host.read_config()
-        taken: list[socket.socket] = []
-        self.addCleanup(lambda: [each.close() for each in taken])
+        taken = contextlib.ExitStack()
+        self.addCleanup(taken.close)
         calls = []
 
         def take() -> None:
             # The second call is after the look, before the deployment.
             calls.append(1)
             if len(calls) == 2:
-                taken.append(socket.create_server(("127.0.0.1", port)))
+                taken.enter_context(socket.create_server(("127.0.0.1", port)))
 
         with self.assertRaisesRegex(TransientDeviceError, "previous configuration was put back"):
             self.deploy(device, self.good, load_balancer([self.backend.port], port), check=take)
         self.assertEqual(before, host.read_config())
         self.assertEqual([], self.left_behind(host))
         self.still_serving()
-        taken.pop().close()
+        taken.close()
         self.deploy(device, self.good, load_balancer([self.backend.port], port))
         self.assertEqual(page(self.backend.port), fetch(port).text)
 
@@ -401,6 +405,14 @@ class TestRefusals(DeployingCase):
             self.deploy(second, self.good)
         self.assertEqual(before, host.read_config())
         self.assertIn(first.id, " ".join(self.driver.observe(second).findings))
+        # An administrator may say that the other database is gone.
+        self.assertEqual("reload", self.deploy(replace(second, adopting=True), self.good, epoch=1).plan)
+        self.assertNotIn(first.id.encode(), host.read_config())
+        self.still_serving()
+        with self.assertRaisesRegex(TerminalDeviceError, f"belongs to device {second.id}"):
+            self.deploy(first, self.good)
+        self.deploy(replace(first, adopting=True), self.good, epoch=49)
+        self.assertEqual(49, self.driver.observe(first).epoch)
         # Once nothing of it is left there, another may follow, whatever epoch it counts from.
         self.deploy(first, epoch=50)
         self.deploy(second, self.good, epoch=1)
@@ -544,10 +556,7 @@ class TestInterrupted(DeployingCase):
                 self.assertTrue(session.readline().startswith(b"installed "))
                 self.assertEqual(after, host.read_config())
                 pool.close()
-                eventually(lambda host=host, before=before: host.read_config() == before, "the file is put back")
-                eventually(lambda host=host: self.left_behind(host) == [], "nothing is left")
-                eventually(lambda: self.closed(self.new), "the new port is closed again")
-                self.assertEqual(page(self.backend.port), fetch(self.serving).text)
+                self.put_back(host, before)
 
     def test_a_controller_that_hangs_is_given_up_within_the_steps_time(self) -> None:
         host, device_id, before, after = self.prepared()
@@ -557,8 +566,7 @@ class TestInterrupted(DeployingCase):
         session.write(after)
         self.assertEqual(b"balancer-deploy 1", session.readline())
         self.assertTrue(session.readline().startswith(b"installed "))
-        eventually(lambda: host.read_config() == before, "the file is put back", seconds=9)
-        eventually(lambda: self.closed(self.new), "the new port is closed again")
+        self.put_back(host, before)
 
     def test_a_device_that_lost_power_before_the_reload_gets_it_later(self) -> None:
         """The new file is installed and the previous one still lies beside it, but HAProxy runs the old one."""
@@ -599,6 +607,12 @@ class TestInterrupted(DeployingCase):
                 self.assertIn("never seen serving", self.deploy(device, self.good).sentence)
                 stored = load_sidecar(host.run(["cat", sidecar], check=True).stdout)
                 self.assertEqual(device.id, stored.device_id)
+
+    def put_back(self, host: Host, before: bytes) -> None:
+        eventually(lambda: host.read_config() == before, "the file is put back")
+        eventually(lambda: self.left_behind(host) == [], "nothing is left")
+        eventually(lambda: self.closed(self.new), "the new port is closed again")
+        self.assertEqual(page(self.backend.port), fetch(self.serving).text)
 
     def closed(self, port: int) -> bool:
         try:
@@ -661,6 +675,43 @@ class TestUnderLoad(DeployingCase):
                         self.assertEqual("reload" if number else "noop", made.plan)
                 self.assertEqual([], load.failures)
                 self.assertGreater(load.count, 500)
+
+
+class TestWithoutRoot(DeployingCase):
+    def test_sshd_and_haproxy_of_an_ordinary_user(self) -> None:
+        code = """
+import sys
+from pathlib import Path
+from balancer.devbox.backends import Backend
+from balancer.devbox.host import Host
+from balancer.devbox.processes import free_port
+from balancer.drivers.haproxy.driver import HAProxyDriver
+from tests.integration.deploying import SETTINGS, device_of, load_balancer
+from tests.integration.running import fetch
+from balancer.core.model import DeviceSpec
+
+root = Path(sys.argv[1])
+driver, port = HAProxyDriver(SETTINGS), free_port()
+with Backend(root / "backend") as backend, Host(root / "host", isolated=False) as host:
+    device = driver.validate_device(device_of(host))
+    before = host.read_config()
+
+    def deploy(*balancers, epoch):
+        spec = DeviceSpec(device=device, load_balancers=balancers, monitors=(), revision=1)
+        made = driver.apply(device, driver.render(spec), epoch=epoch, last={}, check=lambda: None)
+        print(made.sentence.split()[0], *(fetch(port).text.split() for _ in balancers), made.rejected)
+
+    one = load_balancer([backend.port], port)
+    deploy(one, epoch=1)
+    host.stop_haproxy()
+    deploy(one, epoch=2)
+    deploy(epoch=3)
+    assert host.read_config() == before
+    driver.close()
+"""
+        done = as_ordinary_user(self.directory, code)
+        self.assertEqual("", "" if done.returncode == 0 else done.stderr)
+        self.assertEqual(["reloaded", "started", "reloaded"], [line.split()[0] for line in done.stdout.splitlines()])
 
 
 class TestSocket(DeployingCase):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from http import HTTPStatus
 
 import webob
@@ -44,8 +43,19 @@ class Handlers:
         return reply(None, HTTPStatus.NO_CONTENT)
 
     def show_device_info(self, request: Request) -> webob.Response:
-        device = self._service.device(request.caller, _device_id(request))
-        return reply({"device": views.device_info(device, now=time.time())})
+        device_id = _device_id(request)
+        if request.flag("refresh"):
+            seconds = 0.0 if _asynchronous(request) else self._wait_seconds
+            device = self._service.refresh_device(request.caller, device_id, seconds)
+        else:
+            device = self._service.device(request.caller, device_id)
+        return reply({"device": views.device_info(device, age=self._service.observation_age(device))})
+
+    def retry_device(self, request: Request) -> webob.Response:
+        return reply({"device": views.device(self._service.retry_device(request.caller, _device_id(request)))})
+
+    def adopt_device(self, request: Request) -> webob.Response:
+        return reply({"device": views.device(self._service.adopt_device(request.caller, _device_id(request)))})
 
     def list_algorithms(self, request: Request) -> webob.Response:
         return reply({"algorithms": parse.algorithm_names(self._service.capabilities(request.caller))})

@@ -99,15 +99,22 @@ class Kind(Generic[_T]):
         except InvalidInput:
             return False
 
+    @staticmethod
+    def _is_shown(schema: Mapping[str, Any], canonical: Any, sent: Any) -> bool:
+        """Whether the canonical view shows a field just as it was sent."""
+        return not schema.get("x-stored") and _same_json(canonical, sent)
+
     def remember(self, item: _T, sent: Mapping[str, Any]) -> _T:
         """The object with the spelling of what was sent in its extras."""
         canonical = self.show(item)
         extras = dict(self.extras(item))
+        # A field that was also sent by another name stays in the view under both.
+        twice = {self.reader.target(key) for key in sent if self.reader.target(key) != key}
         for key, value in sent.items():
             schema = self.reader.properties.get(key, {})
             if schema.get("readOnly") or schema.get("writeOnly"):
                 continue
-            if key in canonical and not schema.get("x-stored") and _same_json(canonical[key], value):
+            if key in canonical and key not in twice and self._is_shown(schema, canonical[key], value):
                 extras.pop(key, None)
             else:
                 extras[key] = value

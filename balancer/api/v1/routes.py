@@ -26,6 +26,8 @@ def table(service: Service, settings: Settings) -> Table:
             "DELETE": does.remove_device,
         },
         "/devices/{device_id}/info": {"GET": does.show_device_info},
+        "/devices/{device_id}/retry": {"POST": does.retry_device},
+        "/devices/{device_id}/adopt": {"POST": does.adopt_device},
         "/algorithms": {"GET": does.list_algorithms},
         "/protocols": {"GET": does.list_protocols},
     }

@@ -57,6 +57,11 @@ _ALGORITHM: Schema = {
     "x-synonyms": dict(names.ALGORITHM_SYNONYMS),
 }
 _PROTOCOL: Schema = {"type": "string", "enum": [protocol.value for protocol in names.PROTOCOLS]}
+# Nothing that a shell, sudoers or haproxy.cfg reads specially, no "." or "..".
+_DEVICE_PATH: Schema = {
+    "pattern": r"^(/\.?[A-Za-z0-9_][A-Za-z0-9_.+-]*)+$",
+    "x-pattern": "an absolute path of letters, digits and . _ + -",
+}
 
 DEVICE: Schema = {
     "title": "device",
@@ -145,8 +150,7 @@ DEVICE: Schema = {
         "supports_vlan": _flag("Default 1."),
         "remote_config_path": {
             "type": "string",
-            "pattern": r"^(/[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*)+$",
-            "x-pattern": "an absolute path of letters, digits and . _ + @ -",
+            **_DEVICE_PATH,
             "maxLength": 200,
             "description": "The configuration file on the device. The driver has a default.",
             "x-haproxy": "the file that is completed by the generated block, `/etc/haproxy/haproxy.cfg`",
@@ -159,9 +163,8 @@ DEVICE: Schema = {
         },
         "socket": {
             "type": "string",
-            "pattern": r"^(/[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*)+$",
-            "x-pattern": "an absolute path of letters, digits and . _ + @ -",
-            "maxLength": 100,
+            **_DEVICE_PATH,
+            "maxLength": 90,
             "description": "The path of the stats socket that the service makes for itself.",
             "x-haproxy": "`stats socket` in the block's own `global`",
         },

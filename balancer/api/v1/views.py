@@ -47,8 +47,8 @@ def device(item: Device, *, reveal: bool = False) -> View:
     return view
 
 
-def device_info(item: Device, *, now: float) -> View:
-    """The last observation and deployment. `now` is in seconds of the clock that dates observations."""
+def device_info(item: Device, *, age: float | None) -> View:
+    """The last observation, `age` seconds old, and the last deployment."""
     status, reason = device_status(item)
     seen = item.observation
     view: View = {
@@ -62,7 +62,7 @@ def device_info(item: Device, *, now: float) -> View:
         "applied_revision": item.applied_revision,
         "deployment_error": item.error,
         "observed_at": None,
-        "age": None,
+        "age": None if age is None else round(age, 3),
         "version": None,
         "findings": [],
         "facts": {},
@@ -70,7 +70,6 @@ def device_info(item: Device, *, now: float) -> View:
     if seen is not None:
         view |= {
             "observed_at": _time(datetime.fromtimestamp(seen.at, UTC)),
-            "age": max(0.0, round(now - seen.at, 3)),
             "version": seen.version,
             "findings": list(seen.findings),
             "facts": dict(seen.facts),

@@ -29,7 +29,8 @@ LOG = logging.getLogger(__name__)
 
 # How often a file may change under our hands before we wait.
 _ATTEMPTS = 3
-_NOTHING_TO_SERVE = "No enabled listener found"
+_NOTHING_TO_SERVE = re.compile(r"No enabled listener found|will not start \(no listener\)")
+_MISSING_LF = "Missing LF on last line"
 _ALERT = re.compile(r"\[ALERT\]\s*(?:\(\d+\)\s*:\s*)?(?:config\s*:\s*)?")
 _SENTENCE = 500
 
@@ -147,12 +148,9 @@ class HAProxyDriver:
         except FileError as error:
             raise TerminalDeviceError(f"{connection.where}: {error}") from None
         sidecar = _sidecar(host)
-        if parts.owner not in (None, device.id):
-            raise TerminalDeviceError(deploy.foreign_sentence(connection.where, parts.owner or ""))
-        # A sidecar alone protects nothing: its device was removed when it had nothing left there.
-        foreign = sidecar is not None and sidecar.device_id != device.id
-        if sidecar is not None and foreign and (parts.owner is not None or sidecar.addresses):
-            raise TerminalDeviceError(deploy.foreign_sentence(connection.where, sidecar.device_id))
+        owner = _foreign_owner(device, parts, sidecar)
+        if owner is not None and not device.adopting:
+            raise TerminalDeviceError(deploy.foreign_sentence(connection.where, owner))
         return _Found(host=host, parts=parts, sidecar=sidecar)
 
 
@@ -165,6 +163,16 @@ def _sidecar(host: HostState) -> Sidecar | None:
     except FileError as error:
         LOG.warning("%s.balancer: %s", host.path, error)
         return None
+
+
+def _foreign_owner(device: Device, parts: Parts, sidecar: Sidecar | None) -> str | None:
+    """The other device, of another database, that has something on this host. A sidecar alone protects nothing: its
+    device was removed when it had nothing left there."""
+    if parts.owner not in (None, device.id):
+        return parts.owner
+    if sidecar is not None and sidecar.device_id != device.id and (parts.owner is not None or sidecar.addresses):
+        return sidecar.device_id
+    return None
 
 
 class _Application:
@@ -188,6 +196,7 @@ class _Application:
         self.check = check
         self.timeout = timeout
         self.found = found
+        self.old = found.old
         self.blocks = dict(candidate.blocks)
         self.rejected = dict(candidate.rejected)
 
@@ -214,8 +223,14 @@ class _Application:
             outcome = self._deploy(how, composed, planned)
             if isinstance(outcome, deploy.Served):
                 return self._applied(planned, composed, _spoken(planned, how, outcome))
-            if not composed.block_digest and _NOTHING_TO_SERVE in outcome.output:
+            if not composed.block_digest and _NOTHING_TO_SERVE.search(outcome.output):
                 return self._serve_nothing(how, composed)
+            if not composed.block_digest and _MISSING_LF in outcome.output:
+                outcome = self._serve_without_lf(how, composed, planned)
+                if isinstance(outcome, deploy.Served):
+                    return self._applied(planned, composed, _spoken(planned, how, outcome))
+                if _NOTHING_TO_SERVE.search(outcome.output):
+                    return self._serve_nothing(how, composed)
             self._reject_culprits(how, composed, outcome)
         raise TerminalDeviceError(f"{self.connection.where}: HAProxy refuses every configuration that was tried")
 
@@ -249,7 +264,8 @@ class _Application:
             action=planned.action,
             has_block=bool(composed.block_digest),
             heir_of=sidecar.device_id if sidecar is not None else "",
-            ask=ask,
+            # What no haproxy is to run need not be accepted by one.
+            ask=ask and (trial or planned.action is not Action.INSTALL),
             trial=trial,
         )
         self.check()
@@ -266,6 +282,18 @@ class _Application:
             raise TransientDeviceError(f"{self.connection.where}: {_sentence(outcome.output)}")
         return self._applied(planned, composed, _spoken(planned, how, outcome))
 
+    def _serve_without_lf(
+        self, how: deploy.Means, composed: Composed, planned: Plan
+    ) -> deploy.Served | deploy.Rejected:
+        """HAProxy does not take a file without a final LF, but the administrator's had none: it is loaded with one,
+        then the file gets back what it was."""
+        with_lf = replace(composed, content=composed.content + b"\n", added_lf=True)
+        outcome = self._deploy(how, with_lf, planned)
+        if isinstance(outcome, deploy.Served):
+            self.found = replace(self.found, host=replace(self.found.host, config=with_lf.content))
+            self._deploy(how, composed, Plan(action=Action.INSTALL, reason="the final LF was ours"), ask=False)
+        return outcome
+
     def _applied(self, planned: Plan, composed: Composed, sentence: str) -> Applied:
         changed = planned.action is not Action.NOOP
         return Applied(
@@ -273,7 +301,7 @@ class _Application:
             sentence=sentence,
             accepted_blocks=dict(self.blocks),
             rejected=dict(self.rejected),
-            diff=file.diff(self.found.old, composed.content) if changed else "",
+            diff=file.diff(self.old, composed.content) if changed else "",
             observation=_observation(self.found.host, self.device, self.connection, after=planned.action),
         )
 
@@ -366,9 +394,9 @@ def _observation(
     findings += written.findings
     findings += file.fit_head(render.head(device, ()), written)[1]
     sidecar = _sidecar(host)
-    owner = parts.owner or (sidecar.device_id if sidecar is not None and sidecar.addresses else None)
-    if owner not in (None, device.id):
-        findings.append(deploy.foreign_sentence(connection.where, owner or ""))
+    owner = _foreign_owner(device, parts, sidecar) if after is None else None
+    if owner is not None:
+        findings.append(deploy.foreign_sentence(connection.where, owner))
     method = ""
     try:
         method = deploy.means(host, device, connection.where).method
@@ -390,6 +418,7 @@ def _observation(
         foreign_binds=written.binds,
         findings=tuple(dict.fromkeys(findings)),
         repair=repair,
+        epoch=sidecar.epoch if sidecar is not None else None,
         facts={
             "config_path": host.path,
             "hostname": host.hostname,

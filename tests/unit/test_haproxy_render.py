@@ -1,0 +1,106 @@
+"""What rendering decides beside the text, which tests/golden shows."""
+
+from __future__ import annotations
+
+import unittest
+from dataclasses import replace
+
+from balancer.core.model import (
+    Algorithm,
+    DeviceSpec,
+    L7Policy,
+    LoadBalancer,
+    MonitorType,
+    PersistenceKind,
+    Protocol,
+    SessionPersistence,
+)
+from balancer.drivers.haproxy import render
+from balancer.exceptions import InvalidInput
+from tests.golden.builders import DEVICE, balancer, member, monitor, oid
+
+
+def spec(*balancers: LoadBalancer, **fields: object) -> DeviceSpec:
+    return DeviceSpec(device=DEVICE, load_balancers=balancers, monitors=(), revision=1, **fields)  # type: ignore[arg-type]
+
+
+class TestCandidate(unittest.TestCase):
+    def test_a_load_balancer_that_cannot_be_rendered_keeps_its_last_text_and_no_other_is_touched(self) -> None:
+        bad = replace(balancer(member(1, address="nonsense")), id=oid(0x99))
+        good = balancer()
+        made = render.candidate(spec(good, bad, accepted_blocks={bad.id: "last\n"}))
+        self.assertEqual({bad.id: "address must be an IPv4 or IPv6 address"}, dict(made.rejected))
+        self.assertEqual("last\n", made.blocks[bad.id])
+        self.assertEqual(render.candidate(spec(good)).blocks[good.id], made.blocks[good.id])
+        self.assertEqual("", render.candidate(spec(bad)).blocks[bad.id])
+
+    def test_a_memo_gives_the_same_texts_and_forgets_what_is_gone(self) -> None:
+        memo: dict[str, tuple[object, render.Block]] = {}
+        one, two = balancer(), replace(balancer(member(3)), id=oid(0x11))
+        first = render.candidate(spec(one, two), memo)
+        self.assertEqual(render.candidate(spec(one, two)), first)
+        # Changed without a new generation: the text must be new all the same.
+        changed = replace(two, pools=(replace(two.pools[0], members=(member(4),)),))
+        second = render.candidate(spec(one, changed), memo)
+        self.assertEqual(render.candidate(spec(one, changed)), second)
+        self.assertNotEqual(first.digest, second.digest)
+        render.candidate(spec(one), memo)
+        self.assertEqual({one.id}, set(memo))
+
+    def test_peers_are_there_when_a_table_is(self) -> None:
+        sticky = balancer(persistence=SessionPersistence(id=oid(1), kind=PersistenceKind.SOURCE_IP))
+        self.assertIn("peers balancer\n", render.candidate(spec(sticky)).head)
+        self.assertNotIn("peers", render.candidate(spec(balancer())).head)
+
+    def test_devices_have_loopback_addresses_of_their_own(self) -> None:
+        addresses = {render.peer_address(oid(number)) for number in range(200)}
+        self.assertEqual(200, len(addresses))
+        self.assertTrue(all(each.startswith("127.") for each in addresses))
+
+
+class TestNotices(unittest.TestCase):
+    def notices(self, one: LoadBalancer, *monitors: MonitorType) -> str:
+        return " ".join(
+            render.block(one, [monitor(index, kind) for index, kind in enumerate(monitors)], device_id=oid(1)).notices
+        )
+
+    def test_what_haproxy_cannot_express_is_told(self) -> None:
+        check = monitor(0, MonitorType.PING)
+        self.assertIn("does not ping", self.notices(balancer(monitors=(check,)), MonitorType.PING))
+        self.assertIn("rateBandwidth", self.notices(balancer(member(1, extras={"rateBandwidth": 12}))))
+        self.assertIn("rateConnection", self.notices(balancer(member(1, extras={"rateConnection": 1}))))
+        cookie = SessionPersistence(id=oid(1), kind=PersistenceKind.HTTP_COOKIE)
+        self.assertIn("HTTP_COOKIE has no effect", self.notices(balancer(protocol=Protocol.TCP, persistence=cookie)))
+        header = {"insert_headers": {"X-Forwarded-For": "true"}}
+        self.assertIn("X-Forwarded-For", self.notices(balancer(protocol=Protocol.TCP, listener=header)))
+        self.assertEqual("", self.notices(balancer(listener=header)))
+
+
+class TestValidate(unittest.TestCase):
+    def refused(self, one: LoadBalancer, field: str) -> str:
+        with self.assertRaises(InvalidInput) as caught:
+            render.validate(one, ())
+        self.assertEqual(field, caught.exception.field)
+        return str(caught.exception)
+
+    def test_what_no_haproxy_host_can_run_is_refused(self) -> None:
+        self.assertIn("HTTP, HTTPS, TCP", self.refused(balancer(protocol=Protocol.UDP), "protocol"))
+        self.assertIn("ROUND_ROBIN", self.refused(balancer(algorithm=Algorithm.SOURCE_IP_PORT), "algorithm"))
+        self.refused(balancer(algorithm=Algorithm.URI, protocol=Protocol.TCP), "algorithm")
+        self.refused(balancer(listener={"tls": {"x": 1}}), "tls")
+        policy = L7Policy(id=oid(1), position=1, action="REJECT")
+        self.refused(balancer(listener={"l7_policies": (policy,)}), "l7_policies")
+        self.refused(
+            balancer(persistence=SessionPersistence(id=oid(1), kind=PersistenceKind.APP_COOKIE)), "cookie_name"
+        )
+
+    def test_what_is_switched_off_is_validated_too(self) -> None:
+        self.refused(balancer(member(1, weight=300), admin_up=False), "weight")
+        self.refused(balancer(member(1, weight=300), listener={"admin_up": False}), "weight")
+        self.refused(balancer(member(1, weight=300), pool_up=False), "weight")
+
+    def test_what_can_be_run_passes(self) -> None:
+        for algorithm in render.CAPABILITIES.algorithms:
+            render.validate(balancer(algorithm=algorithm), ())
+        for protocol in render.CAPABILITIES.protocols:
+            render.validate(balancer(protocol=protocol), ())
