@@ -40,7 +40,14 @@ class Forbidden(BalancerError):
 
 
 class Conflict(BalancerError):
-    """The request contradicts what is there: device in use, address and port taken, object being deleted."""
+    """The request contradicts what is there: device in use, address and port taken, object being deleted.
+
+    `field` is what of the request does, in the model's words, empty when no single field does.
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class CapabilityConflict(Conflict):

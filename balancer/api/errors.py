@@ -63,6 +63,10 @@ def problem_of(error: Exception, request_id: str) -> Problem:
     return Problem(status=status, message=str(error), field=getattr(error, "field", ""), headers=retry)
 
 
+# The model's words in those of the balancer API.
+_BALANCER_FIELDS: Mapping[str, str] = {"members": "nodes", "virtual_ips": "virtualIps", "host": "ip"}
+
+
 def balancer_body(problem: Problem) -> dict[str, Any]:
     """The body of the balancer API, also used outside every dialect."""
     body: dict[str, Any] = {
@@ -71,7 +75,7 @@ def balancer_body(problem: Problem) -> dict[str, Any]:
         "message": problem.message,
     }
     if problem.field:
-        body["field"] = problem.field
+        body["field"] = _BALANCER_FIELDS.get(problem.field, problem.field)
     return {"error": body}
 
 

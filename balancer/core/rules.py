@@ -67,16 +67,17 @@ def check(tree: Tree) -> None:
             raise InvalidInput(f"Pool {pool_id} is not of this load balancer", field="default_pool_id")
         if not virtual_ip_ids.issuperset(listener.virtual_ip_ids):
             raise InvalidInput("A listener names a virtual IP of another load balancer", field="virtual_ip_ids")
-    _refuse_twice((address for _, address in listener_addresses(balancer)), "asked for twice by this load balancer")
+    addresses = (address for _, address in listener_addresses(balancer))
+    _refuse_twice(addresses, "virtual_ips", "asked for twice by this load balancer")
     for pool in balancer.pools:
         members = ((member.address, member.port) for member in pool.members)
-        _refuse_twice(members, "a node of this load balancer already")
+        _refuse_twice(members, "members", "a node of this load balancer already")
 
 
-def _refuse_twice(addresses: Iterable[Address], what: str) -> None:
+def _refuse_twice(addresses: Iterable[Address], field: str, what: str) -> None:
     for address, times in Counter(addresses).items():
         if times > 1:
-            raise Conflict(f"{say(address)} is {what}")
+            raise Conflict(f"{say(address)} is {what}", field=field)
 
 
 def binds_overlap(address: Address, binds: Iterable[Bind]) -> bool:
@@ -93,4 +94,5 @@ def check_foreign_binds(load_balancer: LoadBalancer, binds: Iterable[Bind]) -> N
     binds = tuple(binds)
     for address in sorted(wanted_addresses(load_balancer)):
         if binds_overlap(address, binds):
-            raise Conflict(f"{say(address)} is used by a hand-written section of the device's configuration")
+            sentence = f"{say(address)} is used by a hand-written section of the device's configuration"
+            raise Conflict(sentence, field="virtual_ips")

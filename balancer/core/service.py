@@ -301,11 +301,11 @@ class Service:
         device = tx.device(device_id)
         option = self._option(tx, tree, device)
         if option is None:
-            raise CapabilityConflict(f"No driver for devices of type {device.type} is loaded")
+            raise CapabilityConflict(f"No driver for devices of type {device.type} is loaded", field="device_id")
         # An address that is taken has a better message of its own, from the rules and the reservations.
         refusal = self._scheduler.refusal(tree, replace(option, blocked=frozenset()))
         if refusal:
-            raise CapabilityConflict(f"Device {device_id} {refusal}")
+            raise CapabilityConflict(f"Device {device_id} {refusal}", field="device_id")
         return device
 
     def _stay_or_move(self, tx: Transaction, tree: Tree) -> Device:

@@ -145,7 +145,7 @@ class SqlTransaction:
         )
         if other:
             where = f"{say((device.endpoint.host, device.endpoint.port))} {device.config_path or ''}".rstrip()
-            raise Conflict(f"Device {other[0]['name']} ({other[0]['id']}) is {where} already")
+            raise Conflict(f"Device {other[0]['name']} ({other[0]['id']}) is {where} already", field="host")
 
     # --- load balancers ----------------------------------------------------------
 
@@ -323,7 +323,8 @@ class SqlTransaction:
                 held[place] = each.load_balancer_id
                 new.append(mapping.reservation_values(each))
             elif holder != each.load_balancer_id:
-                raise Conflict(f"{_capital(say((each.address, each.port)))} is taken on device {each.device_id}")
+                sentence = f"{_capital(say((each.address, each.port)))} is taken on device {each.device_id}"
+                raise Conflict(sentence, field="virtual_ips")
         self._insert_rows(tables.reservations, new)
 
     def free_reservations(self, freed: Iterable[Reservation]) -> None:

@@ -283,7 +283,7 @@ class TestBadInput(ApiCase):
             ({"nodes": [{**NODE, "port": 5, "maxCon": 1, "maxconn": 2}]}, "nodes[0].maxconn"),
         ):
             self.refuse(400, "POST", path, body, field=field)
-        self.refuse(409, "POST", path, {"nodes": [{**NODE, "port": 1}, {**NODE, "port": 1}]})
+        self.refuse(409, "POST", path, {"nodes": [{**NODE, "port": 1}, {**NODE, "port": 1}]}, field="nodes")
 
     def test_virtual_ips(self) -> None:
         path = f"{self.balancer}/virtualIps"
@@ -294,7 +294,7 @@ class TestBadInput(ApiCase):
         six = {"address": "2001:db8::1", "port": 81}
         self.refuse(400, "POST", path, {**six, "ipVersion": "IPv4"}, field="ipVersion")
         self.refuse(400, "POST", path, {**six, "mask": "255.255.255.256"}, field="mask")
-        self.refuse(409, "POST", path, {"virtualIp": {**VIRTUAL_IP}})
+        self.refuse(409, "POST", path, {"virtualIp": {**VIRTUAL_IP}}, field="virtualIps")
         self.refuse(400, "POST", path, {"virtualIp": []}, field="virtualIp")
         self.refuse(400, "POST", path, {"virtualIp": good, "name": "x"}, field="name")
 

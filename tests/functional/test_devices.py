@@ -57,7 +57,7 @@ class TestRegistration(ApiCase):
 
     def test_the_same_host_port_and_file_twice(self) -> None:
         self.register()
-        self.refuse(409, "POST", "/devices", DEVICE)
+        self.refuse(409, "POST", "/devices", DEVICE, field="ip")
         self.register(port=23)
 
 

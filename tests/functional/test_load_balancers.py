@@ -160,7 +160,7 @@ class TestPlacing(ApiCase):
         other = self.register(ip="192.0.2.11")
         self.assertEqual(one, self.get(self.create(protocol="TCP", device_id=one))["loadbalancer"]["device_id"])
         self.assertEqual(other, self.get(self.create(protocol="TCP", device_id=other))["loadbalancer"]["device_id"])
-        self.refuse(409, "POST", "/foo/loadbalancers", {"protocol": "HTTP", "device_id": one})
+        self.refuse(409, "POST", "/foo/loadbalancers", {"protocol": "HTTP", "device_id": one}, field="device_id")
         self.refuse(404, "POST", "/foo/loadbalancers", {"protocol": "TCP", "device_id": NO_ID})
         self.refuse(400, "POST", "/foo/loadbalancers", {"protocol": "TCP", "device_id": "HAP-001"}, field="device_id")
 
@@ -178,7 +178,11 @@ class TestPlacing(ApiCase):
         device_id = self.register()
         self.create(virtualIps=[VIRTUAL_IP])
         self.refuse(
-            409, "POST", "/bar/loadbalancers", {**LOAD_BALANCER, "virtualIps": [VIRTUAL_IP], "device_id": device_id}
+            409,
+            "POST",
+            "/bar/loadbalancers",
+            {**LOAD_BALANCER, "virtualIps": [VIRTUAL_IP], "device_id": device_id},
+            field="virtualIps",
         )
         self.refuse(404, "POST", "/bar/loadbalancers", {**LOAD_BALANCER, "virtualIps": [VIRTUAL_IP]})
         self.create(virtualIps=[{**VIRTUAL_IP, "port": 81}, {"address": "*", "port": 80}])
@@ -190,7 +194,8 @@ class TestPlacing(ApiCase):
             {"virtualIps": [{"address": "*", "port": 80}, {"address": "0.0.0.0", "port": "80"}]},
             {"nodes": [NODE, {**NODE, "weight": 2}]},
         ):
-            self.refuse(409, "POST", "/foo/loadbalancers", {**LOAD_BALANCER, **children})
+            (field,) = children
+            self.refuse(409, "POST", "/foo/loadbalancers", {**LOAD_BALANCER, **children}, field=field)
 
 
 class TestWithTheHAProxyDriver(ApiCase):
