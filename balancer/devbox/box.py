@@ -273,6 +273,7 @@ class DevBox:
         port = first_free_port(range(API_PORT, API_PORT + 200))
         if port != API_PORT:
             _say(f"Port {API_PORT} is taken: the API listens on {port}.")
+        # It runs in the state directory, whose path may have characters that mean something to oslo.config.
         configuration = self.directory / "balancer-api.conf"
         configuration.write_text(
             "[DEFAULT]\n"
@@ -280,12 +281,14 @@ class DevBox:
             f"bind_port = {port}\n"
             f"paste_config = {_escaped(CHECKOUT / 'etc/balancer-api-paste.ini')}\n"
             "[sql]\n"
-            f"connection = sqlite:///{_escaped(self.directory / 'balancer.sqlite')}\n"
+            "connection = sqlite:///balancer.sqlite\n"
         )
-        command = [sys.executable, str(CHECKOUT / "bin/balancer-api"), "--config-file", str(configuration)]
+        command = [sys.executable, str(CHECKOUT / "bin/balancer-api"), "--config-file", configuration.name]
         log = self.directory / "balancer-api.log"
         with log.open("ab") as output:
-            synced = subprocess.run([*command, "--dbsync"], stdout=output, stderr=output, timeout=120, check=False)
+            synced = subprocess.run(
+                [*command, "--dbsync"], stdout=output, stderr=output, cwd=self.directory, timeout=120, check=False
+            )
         if synced.returncode:
             raise DevBoxError(f"balancer-api --dbsync failed. {log} ends:\n{tail(log)}")
         process = ProcessId.of(spawn(command, log, cwd=self.directory))
