@@ -57,7 +57,8 @@ for process in /proc/[0-9]*; do
         case $key in State:) state=$value ;; PPid:) parent=$value ;; Uid:) owner=$value ;; esac
     done 2>/dev/null <"$process/status"
     [ "$state" != Z ] || continue
-    unit=$(sed -n 's,.*/\([A-Za-z0-9@_.-]*\.service\)$,\1,p' "$process/cgroup" 2>/dev/null | head -n 1)
+    # Not the unit of a shell or of a cron job that started it by hand.
+    unit=$(sed -n 's,.*/\([A-Za-z0-9@_.-]*haproxy[A-Za-z0-9@_.-]*\.service\)$,\1,p' "$process/cgroup" 2>/dev/null | head -n 1)
     echo "process ${process#/proc/} $parent $owner ${unit:--} $(encoded 2>/dev/null <"$process/cmdline")"
     # The master's own socket, as far as this user may use it.
     master=$(tr '\0' '\n' 2>/dev/null <"$process/cmdline" | sed -n '/^-S$/{n;s/,.*//;p;}' | head -n 1)
