@@ -69,7 +69,8 @@ trap 'exit 143' TERM HUP
 . tools/venv.sh
 
 if [ "$selection" != style ]; then
-    install_packages haproxy openssh-server sudo lighttpd curl iproute2 iputils-ping procps python3-venv || exit 1
+    install_packages haproxy openssh-server sudo lighttpd curl iproute2 iputils-ping procps python3-venv \
+        postgresql mariadb-server || exit 1
 fi
 
 if [ -z "$use_venv" ]; then

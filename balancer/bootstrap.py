@@ -61,7 +61,8 @@ class Parts:
 
 def make_parts(settings: Settings) -> Parts:
     engine = make_engine(settings.sql_connection)
-    return Parts(settings=settings, engine=engine, repository=SqlRepository(engine), drivers=Registry(settings))
+    repository = SqlRepository(engine, keep_deployments=settings.worker.keep_deployments)
+    return Parts(settings=settings, engine=engine, repository=repository, drivers=Registry(settings))
 
 
 def make_service(parts: Parts, notifier: Notifier) -> Service:

@@ -77,10 +77,16 @@ API_OPTS: tuple[cfg.Opt, ...] = (
 WORKER_OPTS: tuple[cfg.Opt, ...] = (
     cfg.IntOpt("threads", default=8, min=1, help="Devices worked on at once by one worker."),
     cfg.FloatOpt("scan_interval", default=5.0, min=0.1, help="Seconds between looks for work nobody told of."),
-    cfg.FloatOpt("observe_interval", default=60.0, min=1, help="Seconds between observations of a device."),
+    cfg.FloatOpt(
+        "observe_interval",
+        default=10.0,
+        min=1,
+        help="Seconds between observations of a device: how old states and counters may be.",
+    ),
     cfg.FloatOpt("retry_first", default=1.0, min=0.1, help="Seconds before the first retry of a transient failure."),
     cfg.FloatOpt("retry_max", default=60.0, min=1, help="Longest pause between retries, in seconds."),
     cfg.FloatOpt("lease_seconds", default=15.0, min=3, help="Life of a device's lease; renewed at a third of it."),
+    cfg.IntOpt("keep_deployments", default=100, min=1, help="Deployments of each device that stay in its history."),
 )
 
 SSH_OPTS: tuple[cfg.Opt, ...] = (
@@ -118,10 +124,11 @@ class ApiSettings:
 class WorkerSettings:
     threads: int = 8
     scan_interval: float = 5.0
-    observe_interval: float = 60.0
+    observe_interval: float = 10.0
     retry_first: float = 1.0
     retry_max: float = 60.0
     lease_seconds: float = 15.0
+    keep_deployments: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +193,9 @@ def load(
     Returns the settings and the oslo.config object (for the program's own `extra` options). Raises
     `ConfigurationError`; ``--help`` and ``--version`` end the program as usual.
     """
+    for argument in args:
+        if "$" in argument:
+            raise ConfigurationError(f"{argument}: a $ stands for the value of another option, also in a file's name")
     conf = new_parser(extra)
     try:
         conf(list(args), project="balancer", prog=prog, default_config_files=[], default_config_dirs=[])

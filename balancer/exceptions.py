@@ -77,6 +77,14 @@ class LeaseLost(BalancerError):
     """Another worker owns the device now; whatever was not applied yet must not be applied."""
 
 
+class LaterOwner(LeaseLost):
+    """The device remembers a deployment under the epoch `epoch`, later than that of the lease."""
+
+    def __init__(self, message: str, *, epoch: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+
+
 # --- devices -----------------------------------------------------------------
 
 

@@ -49,11 +49,26 @@ class Request(webob.Request):
 
     def flag(self, name: str) -> bool:
         """A yes-or-no of the query string; absent is no."""
-        query = parse_qs(self.environ.get("QUERY_STRING", ""), keep_blank_values=True, errors="replace")
-        value = query.get(name, ["0"])[-1].lower()
+        value = (self._query(name) or "0").lower()
         if value not in (*_TRUE, *_FALSE):
             raise InvalidInput(f"{name} must be 1 or 0", field=name)
         return value in _TRUE
+
+    def number(self, name: str, default: int, *, least: int, most: int) -> int:
+        """A whole number of the query string. Raises `InvalidInput`."""
+        text = self._query(name)
+        if text is None:
+            return default
+        value = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else least - 1
+        if not least <= value <= most:
+            raise InvalidInput(f"{name} must be a whole number from {least} to {most}", field=name)
+        return value
+
+    def _query(self, name: str) -> str | None:
+        """The last one of that name."""
+        query = parse_qs(self.environ.get("QUERY_STRING", ""), keep_blank_values=True, errors="replace")
+        values: list[str] = query.get(name, [])
+        return values[-1] if values else None
 
     def prefers(self, preference: str) -> bool:
         """Whether the header ``Prefer`` (RFC 7240) has this preference."""

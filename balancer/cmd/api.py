@@ -13,6 +13,7 @@ eventlet.monkey_patch()
 
 import logging  # noqa: E402 - everything below must see the patched modules
 import os  # noqa: E402
+import shlex  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
 import subprocess  # noqa: E402
@@ -28,12 +29,17 @@ from balancer import bootstrap, config  # noqa: E402
 from balancer.cluster.local import PipeNotifier  # noqa: E402
 from balancer.config import Settings  # noqa: E402
 from balancer.db.migrations import sync  # noqa: E402
-from balancer.exceptions import BalancerError, ConfigurationError  # noqa: E402
+from balancer.exceptions import BalancerError, ConfigurationError, DatabaseNotSynced  # noqa: E402
 
 _LOG = logging.getLogger(__name__)
 
+# The driver for PostgreSQL is to wait by what is patched: its own C code would stop every green thread. It looks here
+# when it is loaded, which happens when there is such a database.
+os.environ.setdefault("PSYCOPG_WAIT_FUNC", "wait_selector")
+
 _STOP_SECONDS = 20
 _RESTART_PAUSE = 1.0
+_SIGNAL_PAUSE = 0.2
 
 _CLI = (cfg.BoolOpt("dbsync", default=False, help="Create or upgrade the tables of the database, then exit."),)
 
@@ -61,9 +67,9 @@ class WorkerChild:
                 self._command, stdin=subprocess.PIPE, bufsize=0, env=self._environment, start_new_session=True
             )
             self._process = process
-            if process.stdin is not None:
-                os.set_blocking(process.stdin.fileno(), False)
-            self._notifier.attach(process.stdin)
+            assert process.stdin is not None
+            os.set_blocking(process.stdin.fileno(), False)
+            self._notifier.attach(process.stdin.fileno())
             code = process.wait()
             self._notifier.attach(None)
             if not self._stopping:
@@ -95,7 +101,7 @@ def _listen(settings: Settings) -> Any:
 def _serve(settings: Settings, arguments: Sequence[str]) -> None:
     parts = bootstrap.make_parts(settings)
     parts.repository.check_synced()
-    notifier = PipeNotifier()
+    notifier = PipeNotifier(eventlet.patcher.original("os").write)
     app = bootstrap.load_pipeline(bootstrap.make_service(parts, notifier), settings)
     listener = _listen(settings)
     child = WorkerChild(arguments, notifier) if settings.workers else None
@@ -112,17 +118,16 @@ def _serve(settings: Settings, arguments: Sequence[str]) -> None:
         keepalive=75,
     )
 
-    def stop(*_: object) -> None:
-        _LOG.info("Stopping")
-        server.kill()
-
+    asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: eventlet.hubs.get_hub().schedule_call_global(0, stop))
+        signal.signal(number, lambda number, _: asked.append(number))
     _LOG.info("Listening on %s port %s", settings.bind_host, settings.bind_port)
     try:
-        server.wait()
-    except eventlet.greenlet.GreenletExit:
-        pass
+        # A signal does not wake the hub of green threads, so it is looked for.
+        while not asked and not server.dead:
+            eventlet.sleep(_SIGNAL_PAUSE)
+        _LOG.info("Stopping")
+        server.kill()
     finally:
         listener.close()
         with eventlet.Timeout(_STOP_SECONDS, False):
@@ -142,6 +147,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sync(bootstrap.make_engine(settings.sql_connection))
             return 0
         _serve(settings, arguments)
+    except DatabaseNotSynced as error:
+        # The message ends with the command; it is meant for the same database.
+        print(f"balancer-api: {error} {shlex.join(arguments)}".rstrip(), file=sys.stderr)
+        return 1
     except BalancerError as error:
         print(f"balancer-api: {error}", file=sys.stderr)
         return 1

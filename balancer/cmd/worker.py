@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ from oslo_config import cfg
 
 from balancer import bootstrap, config
 from balancer.core.worker import Worker
-from balancer.exceptions import BalancerError
+from balancer.exceptions import BalancerError, DatabaseNotSynced
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,12 +36,17 @@ def _listen(worker: Worker) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 after SIGTERM or SIGINT, 1 when it cannot start."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        settings, conf = config.load(sys.argv[1:] if argv is None else argv, prog="balancer-worker", extra=_CLI)
+        settings, conf = config.load(arguments, prog="balancer-worker", extra=_CLI)
         bootstrap.configure_logging(settings)
         parts = bootstrap.make_parts(settings)
         parts.repository.check_synced()
         worker = bootstrap.make_worker(parts)
+    except DatabaseNotSynced as error:
+        # The message ends with the command; it is meant for the same database.
+        print(f"balancer-worker: {error} {shlex.join(arguments)}".rstrip(), file=sys.stderr)
+        return 1
     except BalancerError as error:
         print(f"balancer-worker: {error}", file=sys.stderr)
         return 1

@@ -16,10 +16,10 @@ from balancer.core.model import (
     LoadBalancer,
     Member,
     Pool,
-    Rotation,
     SessionPersistence,
     Tree,
     VirtualIp,
+    new_id,
 )
 from balancer.exceptions import NotFound
 
@@ -59,11 +59,6 @@ def _pool(load_balancer: LoadBalancer, pool_id: str | None) -> Pool:
     raise NotFound("Pool", pool_id)
 
 
-def update_load_balancer(change: Callable[[LoadBalancer], LoadBalancer]) -> Change:
-    """Any change of the load balancer itself."""
-    return lambda tree: replace(tree, load_balancer=change(tree.load_balancer))
-
-
 # --- pools and members. `pool_id` None means the load balancer's only pool. ---
 
 
@@ -87,10 +82,6 @@ def remove_member(member_id: str, pool_id: str | None = None) -> Change:
     return update_pool(lambda pool: replace(pool, members=without(pool.members, member_id, "Node")), pool_id)
 
 
-def set_rotation(member_id: str, rotation: Rotation) -> Change:
-    return replace_member(member_id, lambda member: replace(member, rotation=rotation))
-
-
 def set_persistence(persistence: SessionPersistence | None, pool_id: str | None = None) -> Change:
     """Give the pool this session persistence, or none."""
     return update_pool(lambda pool: replace(pool, session_persistence=persistence), pool_id)
@@ -108,18 +99,24 @@ def remove_persistence(persistence_id: str) -> Change:
 # --- listeners and virtual IPs ------------------------------------------------
 
 
-def add_listener(listener: Listener, virtual_ip: VirtualIp) -> Change:
-    """Add a listener at one virtual IP; an equal address that the load balancer has already is shared."""
+def place_listener(listener: Listener, virtual_ip: VirtualIp) -> Change:
+    """The listener, new or changed, at that virtual IP alone; one with an equal address is shared, with the prefix
+    length given here. Virtual IPs that nothing listens on any more go."""
 
     def apply(tree: Tree) -> Tree:
         balancer = tree.load_balancer
         present = next((vip for vip in balancer.virtual_ips if vip.address == virtual_ip.address), None)
-        at = present or virtual_ip
-        return _with(
-            tree,
-            virtual_ips=balancer.virtual_ips if present else (*balancer.virtual_ips, virtual_ip),
-            listeners=(*balancer.listeners, replace(listener, virtual_ip_ids=(at.id,))),
-        )
+        at = replace(virtual_ip, id=present.id if present else new_id())
+        placed = replace(listener, virtual_ip_ids=(at.id,))
+        if present is None:
+            virtual_ips = (*balancer.virtual_ips, at)
+        else:
+            virtual_ips = tuple(at if vip.id == at.id else vip for vip in balancer.virtual_ips)
+        if any(each.id == listener.id for each in balancer.listeners):
+            listeners = tuple(placed if each.id == listener.id else each for each in balancer.listeners)
+        else:
+            listeners = (*balancer.listeners, placed)
+        return drop_unused_virtual_ips(_with(tree, virtual_ips=virtual_ips, listeners=listeners))
 
     return apply
 
@@ -158,10 +155,6 @@ def add_monitor(monitor: HealthMonitor, pool_id: str | None = None) -> Change:
         return replace(associate(tree), monitors=(*tree.monitors, monitor))
 
     return apply
-
-
-def replace_monitor(monitor_id: str, change: Callable[[HealthMonitor], HealthMonitor]) -> Change:
-    return lambda tree: replace(tree, monitors=replaced(tree.monitors, monitor_id, "Health monitor", change))
 
 
 def remove_monitor(monitor_id: str) -> Change:

@@ -68,6 +68,34 @@ class Rotation(enum.StrEnum):
     OUT = "OUT"
 
 
+class OperatingStatus(enum.StrEnum):
+    """How an object was seen to be on its device, whatever was asked of it."""
+
+    ONLINE = "ONLINE"
+    OFFLINE = "OFFLINE"
+    DEGRADED = "DEGRADED"
+    ERROR = "ERROR"
+    DRAINING = "DRAINING"
+    NO_MONITOR = "NO_MONITOR"
+
+
+class ObjectKind(enum.StrEnum):
+    """What a device counts for."""
+
+    LISTENER = "LISTENER"
+    POOL = "POOL"
+    MEMBER = "MEMBER"
+
+
+class Outcome(enum.StrEnum):
+    """How a deployment ended: it was applied (as far as nothing was rejected), it failed and is tried again by itself,
+    or it failed and waits for a change."""
+
+    APPLIED = "APPLIED"
+    RETRYING = "RETRYING"
+    FAILED = "FAILED"
+
+
 class AdminState(enum.StrEnum):
     """Of a device: everything, nothing new is scheduled there, nothing is touched."""
 
@@ -115,13 +143,47 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Traffic as clients see it: `bytes_in` came from them. `active_connections` is of one moment, the others only
+    grow. `request_errors`: of a listener, requests that could not be understood or were cut off; of a pool or member,
+    connections and answers that failed."""
+
+    bytes_in: int = 0
+    bytes_out: int = 0
+    active_connections: int = 0
+    total_connections: int = 0
+    request_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectSample:
+    """One object as its device reports it. `status` None: not decided yet, so what was seen before still holds.
+    `counters` are the process's own, from its start."""
+
+    kind: ObjectKind
+    object_id: str
+    status: OperatingStatus | None
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSample:
+    """All objects that a device runs at one moment; one that is not among them is not served. `process` names the
+    one that counts: another name says that it has begun at zero."""
+
+    process: str
+    objects: tuple[ObjectSample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What was last seen of a device. `facts` is the driver's own, small and JSON-able.
 
     `sentence` says in one line what was found, `host_key` is the server key that was seen. `repair` is None, or
     says what is missing that a deployment puts right (a dead process, a lost address). `epoch` is that of the
-    last deployment that the device remembers, None when it remembers none. `at` is when, in
-    seconds of the database's clock: the repository sets it when it records the observation.
+    last deployment under this very device id that the device remembers, None when it remembers none. `sample` is None
+    when the device could not be asked; the repository adds it to the statistics and does not give it back. `at` is
+    when, in seconds of the database's clock: the repository sets it when it records the observation.
     """
 
     reachable: bool
@@ -133,6 +195,7 @@ class Observation:
     repair: str | None = None
     epoch: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    sample: DeviceSample | None = None
     at: float = 0.0
 
 
@@ -386,6 +449,28 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectState:
+    """An object's status when its device was last asked, None when that is not known, and what was counted for it
+    ever since it was first seen, whatever was reloaded or restarted meanwhile."""
+
+    kind: ObjectKind
+    object_id: str
+    status: OperatingStatus | None
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Of one load balancer: object id to state. Listeners that were removed are still among them, so that the sum
+    over all does not shrink. `sampled_at` (seconds of the database's clock) is when its device was last asked, `age`
+    how many seconds ago that was when this was read; both None when it never was."""
+
+    states: Mapping[str, ObjectState] = field(default_factory=dict)
+    sampled_at: float | None = None
+    age: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who asks: the project of the request, the user, and whether it is an administrator."""
 
@@ -451,7 +536,8 @@ class Applied:
     `plan` is ``"noop"``, ``"runtime"`` or ``"reload"`` with `sentence` saying why and what was done.
     `rejected` maps the id of each load balancer that could not be deployed as asked to the reason; its last
     accepted block, if any, is what runs. `accepted_blocks` is what runs for every load balancer. `observation`
-    is how the device was seen to be, None when the driver did not look.
+    is how the device was seen to be, None when the driver did not look; its sample was taken before anything changed.
+    `notices` maps a load balancer's id to what was found out only on the device; they come after the candidate's.
     """
 
     plan: str
@@ -460,6 +546,44 @@ class Applied:
     rejected: Mapping[str, str] = field(default_factory=dict)
     diff: str = ""
     observation: Observation | None = None
+    notices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a deployment would do, as far as that can be told without looking at the device.
+
+    `plan` and `sentence` as in `Applied`. `diffs` maps the ids of load balancers whose text would change to a unified
+    diff of it; ``""`` stands for the text that all of them share.
+    """
+
+    plan: str
+    sentence: str
+    diffs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What one deployment did to a device; the device's deployments are numbered from 1.
+
+    `plan` and `sentence` as in `Applied`; after a failure `plan` is None and `sentence` says why. `started_at` is in
+    seconds of the database's clock, `duration` in seconds. The same again (a failure with the same sentence, a repair
+    that nobody asked for) is one deployment of several `attempts`: it has the start of the first one, and the revision
+    and duration of the last one, which started at `last_started_at`.
+    """
+
+    device_id: str
+    number: int
+    revision: int
+    outcome: Outcome
+    plan: str | None
+    sentence: str
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    diff: str = ""
+    started_at: float
+    last_started_at: float
+    duration: float
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

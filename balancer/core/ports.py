@@ -11,18 +11,21 @@ from balancer.core.model import (
     Applied,
     Candidate,
     Capabilities,
+    Deployment,
     Device,
     DeviceSpec,
     HealthMonitor,
     Lease,
     LoadBalancer,
     Observation,
+    Preview,
     Reservation,
+    Statistics,
 )
 
 
 class Driver(Protocol):
-    """Five verbs over a whole device. The first three are pure; the last two talk to the device."""
+    """Six verbs over a whole device. The last two talk to the device, the others are pure."""
 
     name: str
 
@@ -36,6 +39,14 @@ class Driver(Protocol):
         """The device with this driver's defaults filled in; raises `InvalidInput` on bad attributes."""
 
     def render(self, spec: DeviceSpec) -> Candidate: ...
+
+    def preview(self, spec: DeviceSpec, *, before: Device) -> Preview:
+        """What deploying would do to a device that runs `spec.accepted_blocks`.
+
+        `spec.load_balancers` would be brought up to date and those of `spec.removed` taken away; all others stay as
+        they are. `before` is the device as it was registered until now. Called within requests, at the same time as
+        `render` in other threads, and leaves no trace.
+        """
 
     def observe(self, device: Device) -> Observation:
         """Look at the device. An unreachable device is an answer, not an error."""
@@ -63,10 +74,21 @@ class Notifier(Protocol):
 class Transaction(Protocol):
     """One transaction of the repository: everything or nothing. It holds nothing but SQL."""
 
+    def undone(self) -> AbstractContextManager[None]:
+        """What is written in the block is there until its end, and is undone then."""
+
+    def clock(self) -> float:
+        """Seconds, of the database's clock."""
+
     # devices
     def devices(self) -> list[Device]: ...
     def device(self, device_id: str) -> Device:
         """Raises `NotFound`."""
+
+    def lock_device(self, device: Device) -> Device | None:
+        """Nobody else changes the device, or what is on it, until the transaction ends. Returns it as it is now, None
+        when it is gone. Whatever else a write transaction asks for of one device or load balancer is locked by itself;
+        only lists are not."""
 
     def add_device(self, device: Device) -> None:
         """Raises `Conflict` when host, port and configuration path are those of another device."""
@@ -107,6 +129,20 @@ class Transaction(Protocol):
 
     def delete_monitor(self, monitor_id: str) -> None: ...
 
+    # statistics
+    def statistics(self, load_balancer_ids: Sequence[str]) -> dict[str, Statistics]:
+        """Load balancer id to what is known of it, for those of the ids that exist."""
+
+    # deployments
+    def accepted_blocks(self, device_id: str, *, include_deleted: bool = False) -> dict[str, str]:
+        """Load balancer id to the last text of it that the device accepted."""
+
+    def deployments(self, device_id: str, *, limit: int) -> list[Deployment]:
+        """The newest ones, the newest first, without their diffs. Raises `NotFound` for an unknown device."""
+
+    def deployment(self, device_id: str, number: int) -> Deployment:
+        """Raises `NotFound`, also for one that is no longer kept."""
+
     # reservations
     def reservations(self, device_id: str) -> list[Reservation]: ...
     def add_reservations(self, reservations: Sequence[Reservation]) -> None:
@@ -119,41 +155,53 @@ class DueDevice:
     reason: str  # "deploy" or "observe"
 
 
-class Repository(Protocol):
+class Transactions(Protocol):
+    """All that a request needs of the database."""
+
     def read(self) -> AbstractContextManager[Transaction]:
         """A plain transaction for reading only."""
 
     def write(self) -> AbstractContextManager[Transaction]:
         """A write transaction: committed on leaving, rolled back on any exception. Do not nest, do no I/O in it."""
 
-    def check_synced(self) -> None:
-        """Raises `DatabaseNotSynced`."""
-
     def now(self) -> float:
         """Seconds, of the database's clock."""
+
+
+class Repository(Transactions, Protocol):
+    def check_synced(self) -> None:
+        """Raises `DatabaseNotSynced`."""
 
     # deployment state, each its own transaction
     def due(self, *, observe_interval: float, limit: int) -> list[DueDevice]:
         """Devices with something to do and no live lease: a revision to deploy (back-off over), or an observation
         older than `observe_interval` seconds. Devices in MAINTENANCE are never due."""
 
-    def next_due_in(self) -> float | None:
-        """Seconds until the earliest back-off or lease ends that something waits for; None when nothing waits."""
+    def next_due_in(self, *, observe_interval: float | None = None) -> float | None:
+        """Seconds until the earliest back-off or lease ends that something waits for, or, with an interval, until the
+        next device is to be observed; None when nothing waits."""
 
     def load_spec(self, device_id: str) -> DeviceSpec | None:
         """Everything the renderer needs, read in one transaction; None when the device is gone."""
 
     def record_observation(self, lease: Lease, observation: Observation) -> None:
-        """Its host key is stored with the device when none was pinned. Raises `LeaseLost`."""
+        """Its host key is stored with the device when none was pinned, its sample is added to the statistics.
+        Raises `LeaseLost`."""
 
-    def record_applied(self, lease: Lease, spec: DeviceSpec, candidate: Candidate, applied: Applied) -> None:
+    def record_applied(
+        self, lease: Lease, spec: DeviceSpec, candidate: Candidate, applied: Applied, *, duration: float = 0.0
+    ) -> None:
         """One transaction under the lease's epoch: applied revision and generations, accepted blocks, notices,
         errors of the rejected; deleted load balancers go; reservations that nothing needs any more are freed;
-        the observation that came with it, else the present one without its `repair`. Raises `LeaseLost`."""
+        the observation that came with it, else the present one without its `repair`; the history, in which it took
+        `duration` seconds, unless nothing was to do and nobody had asked. Raises `LeaseLost`."""
 
-    def record_failure(self, lease: Lease, spec: DeviceSpec, sentence: str, *, retry_after: float | None) -> None:
+    def record_failure(
+        self, lease: Lease, spec: DeviceSpec, sentence: str, *, retry_after: float | None, duration: float = 0.0
+    ) -> None:
         """The device's error; `retry_after` seconds until the next try, None to wait for a change. A terminal
-        failure marks every load balancer that waited for this deployment. Raises `LeaseLost`."""
+        failure marks every load balancer that waited for this deployment. It took `duration` seconds, for the
+        history. Raises `LeaseLost`."""
 
 
 class Leases(Protocol):

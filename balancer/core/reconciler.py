@@ -17,6 +17,7 @@ from balancer.core.model import AdminState, Device, DeviceSpec, Lease
 from balancer.core.ports import Driver, Leases, Repository
 from balancer.exceptions import (
     DatabaseUnavailable,
+    LaterOwner,
     LeaseLost,
     TerminalDeviceError,
     TransientDeviceError,
@@ -38,12 +39,13 @@ def backoff(failures: int, first: float, longest: float, jitter: Callable[[], fl
 class Holder:
     """Keeps a lease alive in a thread of its own while the `with` block runs; releases it at the end."""
 
-    def __init__(self, leases: Leases, lease: Lease, lease_seconds: float) -> None:
+    def __init__(self, leases: Leases, lease: Lease, lease_seconds: float, *, asked: float | None = None) -> None:
+        """`asked`: when the lease was asked for, by this process's monotonic clock; now if None."""
         self._leases = leases
         self.lease = lease
         self._seconds = lease_seconds
-        # The process's own clock: the lease was taken now or a moment ago, never later.
-        self._good_until = time.monotonic() + lease_seconds
+        # The database may have kept us waiting after it looked at its clock.
+        self._good_until = (time.monotonic() if asked is None else asked) + lease_seconds
         self._done = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease-{lease.device_id[:8]}", daemon=True)
@@ -104,10 +106,11 @@ class Reconciler:
 
     def reconcile(self, device_id: str) -> str:
         """Observe when that is due, deploy until nothing is due any more. Never raises for a device's sake."""
+        asked = time.monotonic()
         lease = self._leases.claim(device_id)
         if lease is None:
             return "another worker has it"
-        with Holder(self._leases, lease, self._lease_seconds) as holder:
+        with Holder(self._leases, lease, self._lease_seconds, asked=asked) as holder:
             try:
                 return self._converge(device_id, holder)
             except LeaseLost as error:
@@ -121,24 +124,30 @@ class Reconciler:
                 return "the device was removed"
             if spec.device.admin_state is AdminState.MAINTENANCE:
                 return "the device is in maintenance"
+            began = time.monotonic()
             try:
                 sentence = self._step(spec, holder)
             except TransientDeviceError as error:
-                pause = backoff(spec.failures, self._retry_first, self._retry_max)
-                self._repository.record_failure(holder.lease, spec, str(error), retry_after=pause)
+                took, pause = time.monotonic() - began, backoff(spec.failures, self._retry_first, self._retry_max)
+                self._repository.record_failure(holder.lease, spec, str(error), retry_after=pause, duration=took)
                 return f"failed, next try in {pause:.1f} s: {error}"
             except TerminalDeviceError as error:
-                self._repository.record_failure(holder.lease, spec, str(error), retry_after=None)
+                took = time.monotonic() - began
+                self._repository.record_failure(holder.lease, spec, str(error), retry_after=None, duration=took)
                 return f"failed, waiting for a change: {error}"
+            except LaterOwner as error:
+                took, sentence = time.monotonic() - began, _restored(error, device_id)
+                # Refused when the lease is no longer ours: then it is one of this database that came later.
+                self._repository.record_failure(holder.lease, spec, sentence, retry_after=None, duration=took)
+                return f"failed, waiting for an adoption: {sentence}"
             except (LeaseLost, DatabaseUnavailable):
                 raise
             except Exception:
                 # A mistake of ours must neither stop the worker nor make it spin on one device.
                 _LOG.exception("Device %s: internal error", device_id)
-                pause = backoff(spec.failures, self._retry_first, self._retry_max)
-                self._repository.record_failure(
-                    holder.lease, spec, "Internal error, see the worker's log", retry_after=pause
-                )
+                took, pause = time.monotonic() - began, backoff(spec.failures, self._retry_first, self._retry_max)
+                sentence = "Internal error, see the worker's log"
+                self._repository.record_failure(holder.lease, spec, sentence, retry_after=pause, duration=took)
                 return f"failed by an internal error, next try in {pause:.1f} s"
             if sentence is None:
                 break
@@ -162,17 +171,35 @@ class Reconciler:
         if not observation.reachable:
             # What it means for a deployment that waits is for the deployment to find out.
             _LOG.warning("Device %s: %s", device.id, observation.sentence)
+        seen = observation.epoch
+        if seen is not None and seen > holder.lease.epoch:
+            raise LaterOwner(f"a later owner (epoch {seen}) has deployed to this device", epoch=seen)
         return f"observed: {observation.sentence}"
 
     def _deploy(self, spec: DeviceSpec, driver: Driver, holder: Holder) -> str:
         started = time.monotonic()
         candidate = driver.render(spec)
-        applied = driver.apply(
-            spec.device, candidate, epoch=holder.lease.epoch, last=spec.accepted_blocks, check=holder.check
-        )
+        try:
+            applied = driver.apply(
+                spec.device, candidate, epoch=holder.lease.epoch, last=spec.accepted_blocks, check=holder.check
+            )
+        except LaterOwner:
+            # The epoch that an adoption has to exceed is learnt by observing.
+            self._observe(spec.device, driver, holder)
+            raise
         holder.check()
-        self._repository.record_applied(holder.lease, spec, candidate, applied)
+        took = time.monotonic() - started
+        self._repository.record_applied(holder.lease, spec, candidate, applied, duration=took)
         for load_balancer_id, reason in applied.rejected.items():
             _LOG.error("Load balancer %s was refused by device %s: %s", load_balancer_id, spec.device.id, reason)
-        took = time.monotonic() - started
         return f"revision {spec.revision} applied ({applied.plan}: {applied.sentence}) in {took * 1000:.0f} ms"
+
+
+def _restored(error: LaterOwner, device_id: str) -> str:
+    """Leases only count upwards, so a device that is ahead of the one who has the lease was deployed to from a later
+    state of the database, or from a copy of it."""
+    return (
+        f"{error}, which this database does not know: it was restored from an older state, or a copy of it is at work "
+        "elsewhere. Nothing is deployed. If this database is the one that counts, adopt the device: POST "
+        f"/devices/{device_id}/adopt"
+    )

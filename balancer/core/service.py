@@ -10,23 +10,28 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from balancer.core import rules
+from balancer.core import preview, rules
 from balancer.core.changes import Change
 from balancer.core.model import (
+    AdminState,
     Algorithm,
     Caller,
     Capabilities,
+    Deployment,
     Device,
+    DeviceSpec,
     LoadBalancer,
+    Preview,
     Protocol,
+    Statistics,
     Tree,
 )
-from balancer.core.ports import Driver, Notifier, Repository, Transaction
+from balancer.core.ports import Driver, Notifier, Transaction, Transactions
+from balancer.core.retry import after_lost_race
 from balancer.core.scheduler import Option, Scheduler, filter_capabilities
 from balancer.core.status import is_settled
 from balancer.exceptions import CapabilityConflict, Conflict, Forbidden, InvalidInput, NotFound, StaleGeneration
 
-_LOST_RACES = 20
 _POLL_FIRST, _POLL_LONGEST = 0.005, 0.1
 
 
@@ -38,7 +43,7 @@ class Service:
 
     def __init__(
         self,
-        repository: Repository,
+        repository: Transactions,
         driver_for: Callable[[str], Driver],
         scheduler: Scheduler,
         notifier: Notifier,
@@ -60,6 +65,7 @@ class Service:
         with self._repository.read() as tx:
             return tx.device(device_id)
 
+    @after_lost_race
     def register_device(self, caller: Caller, device: Device) -> Device:
         """Store a device; whether it can be reached is found out afterwards by a worker."""
         _require_admin(caller)
@@ -70,6 +76,7 @@ class Service:
         self._notifier.notify(device.id)
         return stored
 
+    @after_lost_race
     def change_device(self, caller: Caller, device_id: str, change: Callable[[Device], Device]) -> Device:
         """Change what was registered, and look at the device and deploy anew with it."""
         _require_admin(caller)
@@ -85,14 +92,17 @@ class Service:
         self._notifier.notify(device_id)
         return stored
 
-    def remove_device(self, caller: Caller, device_id: str, *, force: bool = False) -> None:
-        """Raises `Conflict` while load balancers are on it; `force` drops them with it, unseen by the device."""
+    @after_lost_race
+    def remove_device(self, caller: Caller, device_id: str, *, force: bool = False) -> Device:
+        """Returns what was removed. Raises `Conflict` while load balancers are on it; `force` drops them with it,
+        unseen by the device."""
         _require_admin(caller)
         with self._repository.write() as tx:
             device = tx.device(device_id)
             if not force:
                 self._refuse_in_use(tx, device)
             tx.delete_device(device_id)
+        return device
 
     def observation_age(self, device: Device) -> float | None:
         """Seconds since the device was looked at, None when it never was."""
@@ -101,15 +111,23 @@ class Service:
     def refresh_device(self, caller: Caller, device_id: str, seconds: float) -> Device:
         """Have a worker look at the device; the device as it is then, or after `seconds` at the latest."""
         _require_admin(caller)
+        return self._refresh(device_id, seconds)
+
+    def _refresh(self, device_id: str, seconds: float) -> Device:
         with self._repository.write() as tx:
             asked = tx.ask_observation(device_id)
         self._notifier.notify(device_id)
         for _ in _polls(seconds):
-            device = self.device(caller, device_id)
+            with self._repository.read() as tx:
+                device = tx.device(device_id)
+            # Nobody touches one in maintenance.
+            if device.admin_state is AdminState.MAINTENANCE:
+                break
             if device.observation is not None and device.observation.at >= asked:
                 break
         return device
 
+    @after_lost_race
     def retry_device(self, caller: Caller, device_id: str) -> Device:
         """Deploy anew, whatever failed before."""
         _require_admin(caller)
@@ -119,6 +137,7 @@ class Service:
         self._notifier.notify(device_id)
         return device
 
+    @after_lost_race
     def adopt_device(self, caller: Caller, device_id: str) -> Device:
         """Take over what another database, or a later state of this one, has left on the device."""
         _require_admin(caller)
@@ -128,6 +147,17 @@ class Service:
             device = tx.device(device_id)
         self._notifier.notify(device_id)
         return device
+
+    def deployments(self, caller: Caller, device_id: str, *, limit: int) -> list[Deployment]:
+        """The newest ones, the newest first, without their diffs."""
+        _require_admin(caller)
+        with self._repository.read() as tx:
+            return tx.deployments(device_id, limit=limit)
+
+    def deployment(self, caller: Caller, device_id: str, number: int) -> Deployment:
+        _require_admin(caller)
+        with self._repository.read() as tx:
+            return tx.deployment(device_id, number)
 
     @staticmethod
     def _refuse_in_use(tx: Transaction, device: Device) -> None:
@@ -184,6 +214,22 @@ class Service:
         with self._repository.read() as tx:
             return {device.id: device for device in tx.devices() if device.id in wanted}
 
+    def statistics(self, caller: Caller, project_id: str, load_balancer_id: str) -> Statistics:
+        """States and counters of a load balancer and its parts, as they were last seen."""
+        return self.statistics_of([self.load_balancer(caller, project_id, load_balancer_id)])[load_balancer_id]
+
+    def statistics_of(self, trees: Iterable[Tree]) -> Mapping[str, Statistics]:
+        """Load balancer id to its statistics, for each of the trees."""
+        ids = [tree.load_balancer.id for tree in trees]
+        with self._repository.read() as tx:
+            found = tx.statistics(ids)
+        return {each: found.get(each, Statistics()) for each in ids}
+
+    def refresh_statistics(self, caller: Caller, project_id: str, load_balancer_id: str, seconds: float) -> None:
+        """Have a worker ask the device now; returns when that was done, or after `seconds` at the latest."""
+        self._refresh(self.load_balancer(caller, project_id, load_balancer_id).load_balancer.device_id, seconds)
+
+    @after_lost_race
     def create(self, caller: Caller, tree: Tree, *, device_id: str | None = None) -> Tree:
         """Store a new load balancer on the device of that id, else on one that the scheduler chooses.
 
@@ -212,18 +258,14 @@ class Service:
         Raises what `create` raises, and `NotFound` for the load balancer or a child.
         """
         _require_project(caller, project_id)
-        for _ in range(_LOST_RACES):
-            try:
-                stored, touched = self._try_change(project_id, load_balancer_id, change)
-            except StaleGeneration:
-                continue
-            for device_id in touched:
-                self._notifier.notify(device_id)
-            return stored
-        raise Conflict(f"Load balancer {load_balancer_id} is being changed by too many at once; try again")
+        stored, touched = self._store_change(project_id, load_balancer_id, change)
+        for device_id in touched:
+            self._notifier.notify(device_id)
+        return stored
 
-    def _try_change(self, project_id: str, load_balancer_id: str, change: Change) -> tuple[Tree, tuple[str, ...]]:
-        """The stored tree and the devices to wake. Raises `StaleGeneration` when somebody else was faster."""
+    @after_lost_race
+    def _store_change(self, project_id: str, load_balancer_id: str, change: Change) -> tuple[Tree, tuple[str, ...]]:
+        """The stored tree and the devices to wake."""
         with self._repository.write() as tx:
             old = _load(tx, project_id, load_balancer_id)
             new = change(old)
@@ -243,6 +285,7 @@ class Service:
                 tx.bump(device_id)
             return _load(tx, project_id, load_balancer_id), touched
 
+    @after_lost_race
     def delete(self, caller: Caller, project_id: str, load_balancer_id: str) -> Tree:
         """Gone from every reply at once; its addresses are free when its device runs without it."""
         _require_project(caller, project_id)
@@ -276,6 +319,39 @@ class Service:
             except NotFound:
                 return None
 
+    # --- trying out ----------------------------------------------------------------
+
+    @after_lost_race
+    def preview(self, caller: Caller, write: Callable[[Service], Tree | Device]) -> dict[str, Preview]:
+        """What a write would do: device id to what a deployment would change there, for each device that it concerns.
+
+        `write` calls a method of the service that it is given, which raises whatever it would raise in earnest. What
+        it stores is undone, and nobody is woken. Who is no administrator sees the diff of the load balancer alone.
+        """
+        concerned = preview.Listed()
+        with self._repository.write() as tx:
+            with tx.undone():
+                result = write(Service(preview.Inside(tx), self._driver_for, self._scheduler, concerned))
+                tree = result if isinstance(result, Tree) else None
+                wanted = [preview.wanted(tx, device_id, tree) for device_id in concerned.device_ids]
+            before = {device.id: device for device in tx.devices() if device.id in concerned.device_ids}
+            specs = [preview.compared(tx, spec, tree) for spec in wanted if spec.device.id in before]
+        found = {spec.device.id: self._preview(spec, before[spec.device.id]) for spec in specs}
+        if caller.admin:
+            return found
+        own = None if tree is None else tree.load_balancer.id
+        return {
+            device_id: replace(each, diffs={key: diff for key, diff in each.diffs.items() if key == own})
+            for device_id, each in found.items()
+        }
+
+    def _preview(self, spec: DeviceSpec, before: Device) -> Preview:
+        try:
+            driver = self._driver_for(spec.device.type)
+        except InvalidInput:
+            return Preview(plan="noop", sentence=f"no driver for devices of type {spec.device.type} is loaded")
+        return preview.postponed(driver.preview(spec, before=before), spec.device)
+
     # --- placing -------------------------------------------------------------------
 
     def _option(self, tx: Transaction, tree: Tree, device: Device) -> Option | None:
@@ -295,7 +371,15 @@ class Service:
 
     def _choose(self, tx: Transaction, tree: Tree) -> Device:
         options = [option for device in tx.devices() if (option := self._option(tx, tree, device)) is not None]
-        return self._scheduler.choose(tree, options)
+        chosen = self._scheduler.choose(tree, options)
+        device = tx.lock_device(chosen)
+        if device == chosen:
+            return device
+        # Others were there first; it may still do.
+        option = None if device is None else self._option(tx, tree, device)
+        if device is None or option is None or self._scheduler.refusal(tree, option):
+            raise StaleGeneration(f"Device {chosen.id} was changed meanwhile")
+        return device
 
     def _pinned(self, tx: Transaction, tree: Tree, device_id: str) -> Device:
         device = tx.device(device_id)

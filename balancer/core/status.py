@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 
-from balancer.core.model import AdminState, Device, LoadBalancer
+from balancer.core.model import (
+    AdminState,
+    Device,
+    Listener,
+    LoadBalancer,
+    Member,
+    OperatingStatus,
+    Pool,
+    Statistics,
+)
 
 
 class LoadBalancerStatus(enum.StrEnum):
@@ -46,7 +56,7 @@ def load_balancer_reason(load_balancer: LoadBalancer, device: Device | None) -> 
             sentences.insert(0, "The device is in maintenance.")
         elif device is not None and device.error:
             sentences.insert(0, device.error)
-    return " ".join(sentences)
+    return " ".join(sentence if sentence.endswith(".") else f"{sentence}." for sentence in sentences)
 
 
 def device_status(device: Device) -> tuple[DeviceStatus, str]:
@@ -59,3 +69,63 @@ def device_status(device: Device) -> tuple[DeviceStatus, str]:
     if seen is None:
         return DeviceStatus.UNKNOWN, "Not looked at yet."
     return DeviceStatus.ONLINE, seen.sentence
+
+
+# --- operating statuses: what was seen, None when nothing was ------------------------------------
+
+
+def worst(statuses: Iterable[OperatingStatus | None]) -> OperatingStatus | None:
+    """The one that says most about what is wrong; None when nothing is known."""
+    known = [status for status in statuses if status is not None]
+    return min(known, key=_WORST_FIRST.index, default=None)
+
+
+_WORST_FIRST = (
+    OperatingStatus.ERROR,
+    OperatingStatus.DEGRADED,
+    OperatingStatus.OFFLINE,
+    OperatingStatus.DRAINING,
+    OperatingStatus.NO_MONITOR,
+    OperatingStatus.ONLINE,
+)
+
+
+def _seen(object_id: str, seen: Statistics) -> OperatingStatus | None:
+    state = seen.states.get(object_id)
+    return None if state is None else state.status
+
+
+def member_operating_status(member: Member, seen: Statistics) -> OperatingStatus | None:
+    return _seen(member.id, seen)
+
+
+def pool_operating_status(pool: Pool, seen: Statistics) -> OperatingStatus | None:
+    """DEGRADED when it serves, but not with all members that should."""
+    if not pool.admin_up:
+        return OperatingStatus.OFFLINE
+    status = _seen(pool.id, seen)
+    if status is OperatingStatus.ONLINE and any(
+        _seen(member.id, seen) is OperatingStatus.ERROR for member in pool.members
+    ):
+        return OperatingStatus.DEGRADED
+    return status
+
+
+def listener_operating_status(balancer: LoadBalancer, listener: Listener, seen: Statistics) -> OperatingStatus | None:
+    """ERROR when it should be served and is not."""
+    status = _seen(listener.id, seen)
+    if not (balancer.admin_up and listener.admin_up):
+        return OperatingStatus.OFFLINE
+    if status is OperatingStatus.OFFLINE and load_balancer_status(balancer) is LoadBalancerStatus.ACTIVE:
+        return OperatingStatus.ERROR
+    return status
+
+
+def load_balancer_operating_status(balancer: LoadBalancer, seen: Statistics) -> OperatingStatus | None:
+    """The worst of its listeners and of the pools they use; what is switched off counts only when all is."""
+    if not balancer.admin_up:
+        return OperatingStatus.OFFLINE
+    used = {listener.default_pool_id for listener in balancer.listeners if listener.admin_up}
+    statuses = [listener_operating_status(balancer, listener, seen) for listener in balancer.listeners]
+    statuses += [pool_operating_status(pool, seen) for pool in balancer.pools if pool.id in used]
+    return worst(status for status in statuses if status is not OperatingStatus.OFFLINE) or worst(statuses)

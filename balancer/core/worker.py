@@ -70,7 +70,7 @@ class Worker:
                 if due.device_id not in busy and free:
                     free -= 1
                     self._start(pool, due.device_id)
-        soon = self._repository.next_due_in()
+        soon = self._repository.next_due_in(observe_interval=self._observe_interval)
         return self._scan_interval if soon is None else max(0.05, min(self._scan_interval, soon))
 
     def _start(self, pool: ThreadPoolExecutor, device_id: str) -> None:

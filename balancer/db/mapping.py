@@ -17,7 +17,9 @@ from balancer.core.model import (
     Applied,
     Bind,
     Capabilities,
+    Counters,
     Credential,
+    Deployment,
     Device,
     DeviceSpec,
     Endpoint,
@@ -33,7 +35,12 @@ from balancer.core.model import (
     MemberCheck,
     MemberLimits,
     MonitorType,
+    ObjectKind,
+    ObjectSample,
+    ObjectState,
     Observation,
+    OperatingStatus,
+    Outcome,
     PersistenceKind,
     Pool,
     Protocol,
@@ -44,6 +51,7 @@ from balancer.core.model import (
     VirtualIp,
 )
 from balancer.core.rules import wanted_addresses
+from balancer.core.statistics import ZERO, accumulate
 
 Row = Mapping[Any, Any]
 Values = dict[str, Any]
@@ -561,6 +569,91 @@ def difference(stored: Iterable[Row], wanted: Iterable[Row], key: Collection[str
 def _differs(stored: Any, wanted: Any) -> bool:
     """In free-form values 1, 1.0 and true are different things, and so is another order of keys."""
     return repr(stored) != repr(wanted) if isinstance(wanted, (dict, list)) else bool(stored != wanted)
+
+
+# --- statistics ------------------------------------------------------------------------------
+
+
+def sampled_values(row: Row | None, sample: ObjectSample, *, same_process: bool) -> Values:
+    """What a sample makes of the stored `row` of its object, None when there is none yet."""
+    now = sample.counters
+    before, last = (ZERO, ZERO) if row is None else (_counters(row), _last(row))
+    total = accumulate(before, last, now, same_process=same_process)
+    stored = None if row is None else row["status"]
+    return {
+        "kind": sample.kind.value,
+        "status": stored if sample.status is None else sample.status.value,
+        "active_connections": total.active_connections,
+        "bytes_in": total.bytes_in,
+        "bytes_out": total.bytes_out,
+        "total_connections": total.total_connections,
+        "request_errors": total.request_errors,
+        "last_bytes_in": now.bytes_in,
+        "last_bytes_out": now.bytes_out,
+        "last_total_connections": now.total_connections,
+        "last_request_errors": now.request_errors,
+    }
+
+
+def unreported_values(status: OperatingStatus | None) -> Values:
+    """What it makes of an object's row that a sample does not tell of it: whoever tells of it next begins at zero."""
+    return {
+        "status": None if status is None else status.value,
+        "active_connections": 0,
+        "last_bytes_in": 0,
+        "last_bytes_out": 0,
+        "last_total_connections": 0,
+        "last_request_errors": 0,
+    }
+
+
+def state_from(row: Row) -> ObjectState:
+    return ObjectState(
+        kind=ObjectKind(row["kind"]),
+        object_id=row["object_id"],
+        status=None if row["status"] is None else OperatingStatus(row["status"]),
+        counters=_counters(row),
+    )
+
+
+def _counters(row: Row) -> Counters:
+    return Counters(
+        bytes_in=row["bytes_in"],
+        bytes_out=row["bytes_out"],
+        active_connections=row["active_connections"],
+        total_connections=row["total_connections"],
+        request_errors=row["request_errors"],
+    )
+
+
+def _last(row: Row) -> Counters:
+    return Counters(
+        bytes_in=row["last_bytes_in"],
+        bytes_out=row["last_bytes_out"],
+        total_connections=row["last_total_connections"],
+        request_errors=row["last_request_errors"],
+    )
+
+
+# --- deployments ------------------------------------------------------------------------------
+
+
+def deployment_from(row: Row) -> Deployment:
+    """A row without `diff` gives a deployment without one."""
+    return Deployment(
+        device_id=row["device_id"],
+        number=row["number"],
+        revision=row["revision"],
+        outcome=Outcome(row["outcome"]),
+        plan=row["plan"],
+        sentence=row["sentence"],
+        rejected=row["rejected"],
+        diff=row.get("diff", ""),
+        started_at=row["started_at"],
+        last_started_at=row["last_started_at"],
+        duration=row["duration"],
+        attempts=row["attempts"],
+    )
 
 
 # --- what a deployment changes -----------------------------------------------------------

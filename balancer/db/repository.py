@@ -16,10 +16,12 @@ from balancer.core.model import (
     DeviceSpec,
     Lease,
     Observation,
+    OperatingStatus,
 )
 from balancer.core.ports import DueDevice
+from balancer.core.retry import after_lost_race
+from balancer.db import deployments, mapping, migrations
 from balancer.db import engine as database
-from balancer.db import mapping, migrations
 from balancer.db.engine import db_now
 from balancer.db.leases import gone_owners, is_mine, lost
 from balancer.db.mapping import Row, Values
@@ -41,8 +43,10 @@ _DEPLOYMENT_COLUMNS = (
 class SqlRepository:
     """Every method is a transaction of its own. Raises `DatabaseUnavailable` besides what is said."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, keep_deployments: int = 100) -> None:
+        """`keep_deployments`: how many of each device stay in the history."""
         self._engine = engine
+        self._keep_deployments = keep_deployments
 
     @contextlib.contextmanager
     def read(self) -> Iterator[SqlTransaction]:
@@ -52,7 +56,7 @@ class SqlRepository:
     @contextlib.contextmanager
     def write(self) -> Iterator[SqlTransaction]:
         with database.write(self._engine) as connection:
-            yield SqlTransaction(connection)
+            yield SqlTransaction(connection, writing=True)
 
     def check_synced(self) -> None:
         migrations.check(self._engine)
@@ -94,8 +98,9 @@ class SqlRepository:
             DueDevice(device_id=each, reason="observe") for each in then
         ]
 
-    def next_due_in(self) -> float | None:
-        """0.0 when the wait is over already. Observations do not count: they are found by looking."""
+    def next_due_in(self, *, observe_interval: float | None = None) -> float | None:
+        """0.0 when the wait is over already. Observations count while they are still to come: those that are due are
+        found by looking."""
         gone = set(gone_owners(self._engine))
         query = (
             select(devices.c.retry_at, leases.c.owner, leases.c.expires_at, db_now().label("now"))
@@ -110,6 +115,8 @@ class SqlRepository:
                     until.append(row["expires_at"])
                 if until:
                     waits.append(max(0.0, max(until) - float(row["now"])))
+            if observe_interval is not None:
+                waits += _next_observation(connection, observe_interval)
         return min(waits, default=None)
 
     def _owned_by_the_gone(self) -> list[ColumnElement[bool]]:
@@ -144,7 +151,7 @@ class SqlRepository:
                 load_balancers=tuple(balancers),
                 monitors=tuple(transaction.monitors(sorted(monitor_ids))),
                 revision=state["desired_revision"],
-                accepted_blocks=_accepted_blocks(connection, device_id),
+                accepted_blocks=transaction.accepted_blocks(device_id),
                 removed=_removed(connection, device_id),
                 failures=state["failures"],
                 look_asked=bool(state["look_asked"]),
@@ -153,11 +160,15 @@ class SqlRepository:
 
     # --- what was done -------------------------------------------------------------
 
+    @after_lost_race
     def record_observation(self, lease: Lease, observation: Observation) -> None:
         with self._fenced(lease) as (connection, now):
-            _store_observation(connection, lease.device_id, observation, now)
+            _store_observation(connection, lease.device_id, observation, now, unreported=OperatingStatus.OFFLINE)
 
-    def record_applied(self, lease: Lease, spec: DeviceSpec, candidate: Candidate, applied: Applied) -> None:
+    @after_lost_race
+    def record_applied(
+        self, lease: Lease, spec: DeviceSpec, candidate: Candidate, applied: Applied, *, duration: float = 0.0
+    ) -> None:
         """A later generation than the deployed one stays pending; its reservations are all kept. What the
         renderer rejected counts as rejected."""
         applied = replace(applied, rejected={**candidate.rejected, **applied.rejected})
@@ -177,7 +188,8 @@ class SqlRepository:
                 )
             )
             if applied.observation is not None:
-                _store_observation(connection, lease.device_id, applied.observation, now)
+                # What the sample does not tell of may run by now.
+                _store_observation(connection, lease.device_id, applied.observation, now, unreported=None)
             else:
                 connection.execute(
                     update(device_observations)
@@ -186,17 +198,30 @@ class SqlRepository:
                 )
             rows = _deployment_rows(connection, lease.device_id)
             transaction.update_load_balancers(
-                (row, mapping.applied_values(row, each, applied, candidate.notices.get(each.id, ())))
+                (
+                    row,
+                    mapping.applied_values(
+                        row, each, applied, (*candidate.notices.get(each.id, ()), *applied.notices.get(each.id, ()))
+                    ),
+                )
                 for each in spec.load_balancers
                 if (row := rows.get(each.id)) is not None
             )
             held = transaction.reservations(lease.device_id)
             transaction.free_reservations(mapping.freed_reservations(held, spec, applied, rows))
             transaction.purge_load_balancers([i for i in spec.removed if i in rows and rows[i]["deleted"]])
+            entry = deployments.of_applied(spec, applied)
+            if entry is not None:
+                self._enter(connection, lease.device_id, entry, duration, now)
 
-    def record_failure(self, lease: Lease, spec: DeviceSpec, sentence: str, *, retry_after: float | None) -> None:
+    @after_lost_race
+    def record_failure(
+        self, lease: Lease, spec: DeviceSpec, sentence: str, *, retry_after: float | None, duration: float = 0.0
+    ) -> None:
         """A change that came meanwhile is tried without a pause: it may be what mends the failure."""
         with self._fenced(lease) as (connection, now):
+            entry = deployments.of_failure(spec, sentence, retried=retry_after is not None)
+            self._enter(connection, lease.device_id, entry, duration, now)
             this = devices.c.id == lease.device_id
             connection.execute(
                 update(devices)
@@ -222,6 +247,10 @@ class SqlRepository:
                 if (row := rows.get(each.id)) is not None
             )
 
+    def _enter(self, connection: Connection, device_id: str, entry: Values, duration: float, now: float) -> None:
+        keep = self._keep_deployments
+        deployments.record(connection, device_id, entry, duration=duration, now=now, keep=keep)
+
     @contextlib.contextmanager
     def _fenced(self, lease: Lease) -> Iterator[tuple[Connection, float]]:
         """A write transaction that nobody can take the lease away from; gives the database's time with it.
@@ -229,6 +258,9 @@ class SqlRepository:
         Raises `LeaseLost`. The expiry does not matter: who takes an expired lease changes its epoch.
         """
         with database.write(self._engine) as connection:
+            if database.locks_rows(connection):
+                # The device's row is the lock of all that is on it; it comes first everywhere.
+                connection.execute(select(devices.c.id).where(devices.c.id == lease.device_id).with_for_update())
             query = select(db_now()).where(leases.c.device_id == lease.device_id, *is_mine(lease))
             now = connection.scalar(query.with_for_update())
             if now is None:
@@ -239,6 +271,21 @@ class SqlRepository:
 _DEVICES_AND_MORE = devices.outerjoin(leases, leases.c.device_id == devices.c.id).outerjoin(
     device_observations, device_observations.c.device_id == devices.c.id
 )
+
+
+def _next_observation(connection: Connection, interval: float) -> list[float]:
+    """Seconds until it is due, when one is to come."""
+    observed_at = device_observations.c.observed_at
+    query = (
+        select(func.min(observed_at) + interval - db_now())
+        .select_from(_DEVICES_AND_MORE)
+        .where(
+            devices.c.admin_state != AdminState.MAINTENANCE.value,
+            observed_at > db_now() - interval,
+        )
+    )
+    wait = connection.scalar(query)
+    return [] if wait is None else [max(0.0, float(wait))]
 
 
 def _undeployed() -> ColumnElement[bool]:
@@ -270,15 +317,6 @@ def _deployment_rows(connection: Connection, device_id: str) -> Mapping[str, Row
     return {row["id"]: row for row in rows}
 
 
-def _accepted_blocks(connection: Connection, device_id: str) -> dict[str, str]:
-    query = select(load_balancers.c.id, load_balancers.c.accepted_block).where(
-        load_balancers.c.device_id == device_id,
-        load_balancers.c.deleted.is_(False),
-        load_balancers.c.accepted_block.is_not(None),
-    )
-    return {row["id"]: row["accepted_block"] for row in connection.execute(query).mappings()}
-
-
 def _removed(connection: Connection, device_id: str) -> dict[str, int]:
     """Load balancers that must not run on the device (any more) and were not seen to be off it, with their
     present generation; 0 when there is no row of it any more."""
@@ -294,7 +332,15 @@ def _removed(connection: Connection, device_id: str) -> dict[str, int]:
     return dict(sorted((key, value) for query in (holders, deleted) for key, value in connection.execute(query)))
 
 
-def _store_observation(connection: Connection, device_id: str, observation: Observation, now: float) -> None:
+def _store_observation(
+    connection: Connection,
+    device_id: str,
+    observation: Observation,
+    now: float,
+    *,
+    unreported: OperatingStatus | None,
+) -> None:
+    """`unreported`: the status of objects that a sample does not tell of."""
     values: Values = {**mapping.observation_values(observation), "observed_at": now}
     stored = connection.execute(
         update(device_observations).where(device_observations.c.device_id == device_id).values(**values)
@@ -307,3 +353,5 @@ def _store_observation(connection: Connection, device_id: str, observation: Obse
             .where(devices.c.id == device_id, devices.c.host_key.is_(None))
             .values(host_key=observation.host_key)
         )
+    if observation.sample is not None:
+        SqlTransaction(connection).store_sample(device_id, observation.sample, now, unreported=unreported)

@@ -150,6 +150,50 @@ device_observations = Table(
     Column("repair", sa.Text),
     Column("epoch", sa.BigInteger),
     _json("facts"),
+    # The last one that came with a sample, and the process that it was of: rows of `object_statistics` hold no times.
+    Column("sampled_at", sa.Double),
+    Column("sampled_process", sa.String(64)),
+)
+
+# What each device counted for each object: an object that moves goes on counting in another row. The load balancer
+# is no foreign key: samples are recorded while load balancers go.
+object_statistics = Table(
+    "object_statistics",
+    metadata,
+    Column("device_id", sa.String(32), ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    Column("object_id", sa.String(32), primary_key=True),
+    _word("load_balancer_id", 32),
+    _word("kind", 32),
+    Column("status", sa.String(32)),
+    _count("active_connections"),
+    _count("bytes_in"),
+    _count("bytes_out"),
+    _count("total_connections"),
+    _count("request_errors"),
+    # What the process itself said last; 0 while it does not know the object.
+    _count("last_bytes_in"),
+    _count("last_bytes_out"),
+    _count("last_total_connections"),
+    _count("last_request_errors"),
+    Index(None, "load_balancer_id"),
+)
+
+# The newest ones of each device; what repeats itself is one row.
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("device_id", sa.String(32), ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    _count("revision"),
+    _word("outcome", 32),
+    Column("plan", sa.String(32)),
+    _text("sentence"),
+    _json("rejected"),
+    Column("diff", _LONG_TEXT, nullable=False),
+    Column("started_at", sa.Double, nullable=False),
+    Column("last_started_at", sa.Double, nullable=False),
+    Column("duration", sa.Double, nullable=False),
+    _number("attempts"),
 )
 
 leases = Table(

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, exists, insert, select, update
 
-from balancer.core.model import Device, HealthMonitor, LoadBalancer, Observation, Reservation
+from balancer.core.model import (
+    Deployment,
+    Device,
+    DeviceSample,
+    HealthMonitor,
+    LoadBalancer,
+    ObjectKind,
+    ObjectState,
+    Observation,
+    OperatingStatus,
+    Reservation,
+    Statistics,
+)
 from balancer.core.rules import say
+from balancer.core.statistics import add
 from balancer.db import mapping, tables
-from balancer.db.engine import db_now
+from balancer.db.engine import db_now, locks_rows
 from balancer.db.mapping import Children, Row, Values
 from balancer.db.tables import (
+    deployments,
     device_observations,
     devices,
     health_monitors,
@@ -26,6 +41,7 @@ from balancer.db.tables import (
     load_balancers,
     members,
     metadata,
+    object_statistics,
     pool_health_monitors,
     pools,
     session_persistences,
@@ -40,16 +56,37 @@ _BATCH = 500
 
 _CHILD_TABLES = tuple(metadata.tables[each.name] for each in fields(Children))
 _SHOWN = tuple(column for column in load_balancers.c if column.name != "accepted_block")
+_LISTED = tuple(column for column in deployments.c if column.name != "diff")
 _LEAVES = (l7_rules, l7_policies, members, pool_health_monitors, session_persistences)
 
 
 class SqlTransaction:
-    """Over a connection that is inside a transaction; whoever opened it commits."""
+    """Over a connection that is inside a transaction; whoever opened it commits.
 
-    def __init__(self, connection: Connection) -> None:
+    A device's row is the lock of everything on the device: a transaction that is `writing` takes it before it looks at
+    the device, at a load balancer on it or at its reservations, and before it changes them. Two that lock devices in
+    different orders (moves) are told apart by the database, and one of them is repeated.
+    """
+
+    def __init__(self, connection: Connection, *, writing: bool = False) -> None:
         self._connection = connection
+        self._locking = writing and locks_rows(connection)
+        self._locked: set[str] = set()
         self._now = datetime.now(UTC)
         """The one time of all that this transaction makes or changes."""
+
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[None]:
+        savepoint = self._connection.begin_nested()
+        locked = set(self._locked)
+        try:
+            yield
+        finally:
+            # Locks go with the savepoint that they were taken in.
+            self._locked = locked
+            # An error of the database may have ended it already, with the transaction around it.
+            if savepoint.is_active:
+                savepoint.rollback()
 
     def clock(self) -> float:
         """Seconds since 1970, of the database's clock."""
@@ -66,9 +103,18 @@ class SqlTransaction:
         ]
 
     def device(self, device_id: str) -> Device:
+        self._lock(device_id)
         row = self._device_row(device_id)
         observed = self._rows(select(device_observations).where(device_observations.c.device_id == device_id))
         return mapping.device_from(row, _observation(observed[0] if observed else None))
+
+    def lock_device(self, device: Device) -> Device | None:
+        if not self._locking:
+            return device
+        try:
+            return self.device(device.id)
+        except NotFound:
+            return None
 
     def add_device(self, device: Device) -> None:
         self._refuse_same_location(device)
@@ -79,20 +125,24 @@ class SqlTransaction:
             "adopting": False,
             "waiting_since": self.clock(),
         }
-        self._insert_rows(devices, [{**mapping.device_values(device), **counters}])
+        with self._refusing_same_location(device):
+            self._insert_rows(devices, [{**mapping.device_values(device), **counters}])
         self._connection.execute(insert(leases).values(device_id=device.id, epoch=0, expires_at=0.0))
 
     def save_device(self, device: Device) -> None:
+        self._lock(device.id)
         before = self._device_row(device.id)
         self._refuse_same_location(device)
         if mapping.difference([before], [mapping.device_values(device)], ("id",)).changed:
-            self._connection.execute(
-                update(devices)
-                .where(devices.c.id == device.id)
-                .values(**mapping.device_values(device), updated_at=self._now)
-            )
+            with self._refusing_same_location(device):
+                self._connection.execute(
+                    update(devices)
+                    .where(devices.c.id == device.id)
+                    .values(**mapping.device_values(device), updated_at=self._now)
+                )
 
     def delete_device(self, device_id: str) -> None:
+        self._lock(device_id)
         self._device_row(device_id)
         there = select(load_balancers.c.id).where(load_balancers.c.device_id == device_id)
         self.purge_load_balancers(self._connection.scalars(there).all())
@@ -124,9 +174,21 @@ class SqlTransaction:
         """Raises `NotFound`."""
         self.bump(device_id)
         self._connection.execute(update(devices).where(devices.c.id == device_id).values(adopting=True))
+        # Whoever has the lease has lost it with its epoch, and could not give it back.
         self._connection.execute(
-            update(leases).where(leases.c.device_id == device_id, leases.c.epoch < epoch).values(epoch=epoch)
+            update(leases)
+            .where(leases.c.device_id == device_id, leases.c.epoch < epoch)
+            .values(epoch=epoch, owner=None, expires_at=0.0)
         )
+
+    def _lock(self, *device_ids: str) -> None:
+        """Nobody else changes these devices, or what is on them, until the transaction ends; those that are not there
+        are passed over."""
+        if not self._locking or self._locked.issuperset(device_ids):
+            return
+        wanted = sorted(set(device_ids) - self._locked)
+        self._rows(select(devices.c.id).where(devices.c.id.in_(wanted)).order_by(devices.c.id).with_for_update())
+        self._locked.update(wanted)
 
     def _device_row(self, device_id: str) -> Row:
         rows = self._rows(select(devices).where(devices.c.id == device_id))
@@ -147,6 +209,16 @@ class SqlTransaction:
             where = f"{say((device.endpoint.host, device.endpoint.port))} {device.config_path or ''}".rstrip()
             raise Conflict(f"Device {other[0]['name']} ({other[0]['id']}) is {where} already", field="host")
 
+    @contextlib.contextmanager
+    def _refusing_same_location(self, device: Device) -> Iterator[None]:
+        """Names the other device also when it was stored only just now."""
+        try:
+            with self._connection.begin_nested():
+                yield
+        except Conflict:
+            self._refuse_same_location(device)
+            raise
+
     # --- load balancers ----------------------------------------------------------
 
     def load_balancers(
@@ -161,16 +233,25 @@ class SqlTransaction:
         return self._load(conditions, load_balancers.c.created_at, load_balancers.c.id)
 
     def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
+        self._lock_device_of(load_balancer_id)
         conditions: list[ColumnElement[bool]] = [load_balancers.c.id == load_balancer_id]
         if not include_deleted:
             conditions.append(load_balancers.c.deleted.is_(False))
         found = self._load(conditions)
         if not found:
             raise NotFound("Load balancer", load_balancer_id)
+        if self._locking and found[0].device_id not in self._locked:
+            raise StaleGeneration(f"Load balancer {load_balancer_id} was moved meanwhile")
         return found[0]
+
+    def _lock_device_of(self, load_balancer_id: str) -> None:
+        if self._locking:
+            device_id = select(load_balancers.c.device_id).where(load_balancers.c.id == load_balancer_id)
+            self._lock(*self._connection.scalars(device_id))
 
     def add_load_balancer(self, load_balancer: LoadBalancer) -> None:
         """Its device and the health monitors that it names must be there. Raises `NotFound`, `Conflict`."""
+        self._lock(load_balancer.device_id)
         self._device_row(load_balancer.device_id)
         deployed = {
             "applied_generation": load_balancer.applied_generation,
@@ -181,6 +262,8 @@ class SqlTransaction:
 
     def save_load_balancer(self, load_balancer: LoadBalancer, *, seen: int) -> None:
         """The health monitors that it names must be there. What another device accepted is forgotten."""
+        self._lock_device_of(load_balancer.id)
+        self._lock(load_balancer.device_id)
         this = [load_balancers.c.id == load_balancer.id, load_balancers.c.generation == seen]
         self._connection.execute(
             update(load_balancers)
@@ -208,8 +291,8 @@ class SqlTransaction:
             self._connection.execute(update(load_balancers).where(*_key_conditions(load_balancers)), values)
 
     def purge_load_balancers(self, ids: Sequence[str]) -> None:
-        """Remove rows for good, with all below them and the monitors that nothing else uses. Their reservations
-        are not touched."""
+        """Remove rows for good, with all below them, what was counted for them and the monitors that nothing else
+        uses. Their reservations are not touched."""
         for batch in _batches(ids):
             used = (
                 select(pool_health_monitors.c.health_monitor_id)
@@ -221,13 +304,13 @@ class SqlTransaction:
             # Listeners refer to pools, so they go first; the rest follows by itself.
             self._connection.execute(delete(listeners).where(listeners.c.load_balancer_id.in_(batch)))
             self._connection.execute(delete(load_balancers).where(load_balancers.c.id.in_(batch)))
+            self._connection.execute(delete(object_statistics).where(object_statistics.c.load_balancer_id.in_(batch)))
             for some in _batches(monitor_ids):
-                self._connection.execute(
-                    delete(health_monitors).where(
-                        health_monitors.c.id.in_(some),
-                        health_monitors.c.id.not_in(select(pool_health_monitors.c.health_monitor_id)),
-                    )
-                )
+                these = health_monitors.c.id.in_(some)
+                # Whoever makes a pool use one of them right now is waited for.
+                self._rows(select(health_monitors.c.id).where(these).order_by(health_monitors.c.id).with_for_update())
+                used_elsewhere = pool_health_monitors.c.health_monitor_id == health_monitors.c.id
+                self._connection.execute(delete(health_monitors).where(these, ~exists().where(used_elsewhere)))
 
     def _load(self, conditions: Sequence[ColumnElement[bool]], *order: ColumnElement[Any]) -> list[LoadBalancer]:
         """One query per table, however many load balancers there are."""
@@ -287,7 +370,7 @@ class SqlTransaction:
         return [found[each] for each in ids if each in found]
 
     def save_monitor(self, monitor: HealthMonitor) -> None:
-        stored = self._rows(select(health_monitors).where(health_monitors.c.id == monitor.id))
+        stored = self._rows(select(health_monitors).where(health_monitors.c.id == monitor.id).with_for_update())
         difference = mapping.difference(stored, [mapping.monitor_values(monitor)], ("id",))
         self._insert_rows(health_monitors, difference.added)
         self._update_rows(health_monitors, difference.changed, stored)
@@ -296,16 +379,141 @@ class SqlTransaction:
         """Pools that use it lose it. Nothing happens when it is gone already."""
         self._connection.execute(delete(health_monitors).where(health_monitors.c.id == monitor_id))
 
+    # --- statistics --------------------------------------------------------------------
+
+    def statistics(self, load_balancer_ids: Sequence[str]) -> dict[str, Statistics]:
+        found: dict[str, Statistics] = {}
+        for batch in _batches(load_balancer_ids):
+            present = self._rows(
+                select(
+                    load_balancers.c.id,
+                    load_balancers.c.device_id,
+                    device_observations.c.sampled_at,
+                    db_now().label("now"),
+                )
+                .select_from(
+                    load_balancers.outerjoin(
+                        device_observations, device_observations.c.device_id == load_balancers.c.device_id
+                    )
+                )
+                .where(load_balancers.c.id.in_(batch))
+            )
+            counted: dict[str, list[Row]] = {}
+            for row in self._rows(select(object_statistics).where(object_statistics.c.load_balancer_id.in_(batch))):
+                counted.setdefault(row["load_balancer_id"], []).append(row)
+            for row in present:
+                sampled_at = row["sampled_at"]
+                found[row["id"]] = Statistics(
+                    states=_states(counted.get(row["id"], ()), row["device_id"]),
+                    sampled_at=sampled_at,
+                    age=None if sampled_at is None else max(0.0, float(row["now"]) - sampled_at),
+                )
+        return found
+
+    def store_sample(
+        self, device_id: str, sample: DeviceSample, now: float, *, unreported: OperatingStatus | None
+    ) -> None:
+        """Add it to what was counted. `unreported` is the status of objects that it does not tell of. The device's
+        row of observations must be there."""
+        of_device = device_observations.c.device_id == device_id
+        process = self._connection.scalar(select(device_observations.c.sampled_process).where(of_device))
+        self._connection.execute(
+            update(device_observations).where(of_device).values(sampled_at=now, sampled_process=sample.process)
+        )
+        stored = {
+            row["object_id"]: row
+            for row in self._rows(select(object_statistics).where(object_statistics.c.device_id == device_id))
+        }
+        owners = self._owners({each.object_id: each.kind for each in sample.objects if each.object_id not in stored})
+        new: list[Values] = []
+        changed: list[tuple[Row, Values]] = []
+        for each in sample.objects:
+            row = stored.pop(each.object_id, None)
+            values = mapping.sampled_values(row, each, same_process=sample.process == process)
+            if row is not None:
+                changed.append((row, values))
+            elif each.object_id in owners:
+                owner = owners[each.object_id]
+                new.append({"device_id": device_id, "object_id": each.object_id, "load_balancer_id": owner, **values})
+        gone = self._gone(list(stored.values()))
+        silent = mapping.unreported_values(unreported)
+        changed += [(row, silent) for object_id, row in stored.items() if object_id not in gone]
+        # Most objects are idle between two samples. Rows are rewritten: databases insert many rows by one statement,
+        # but update them one by one.
+        rewritten = [
+            {**row, **values} for row, values in changed if any(row[name] != value for name, value in values.items())
+        ]
+        for batch in _batches([*sorted(gone), *(row["object_id"] for row in rewritten)]):
+            self._connection.execute(
+                delete(object_statistics).where(
+                    object_statistics.c.device_id == device_id, object_statistics.c.object_id.in_(batch)
+                )
+            )
+        self._insert_rows(object_statistics, [*rewritten, *new])
+
+    def _owners(self, objects: Mapping[str, ObjectKind]) -> dict[str, str]:
+        """Object id to load balancer id, for the objects that there are."""
+        found: dict[str, str] = {}
+        for kind, query in _OWNERS.items():
+            for batch in _batches([each for each, its_kind in objects.items() if its_kind is kind]):
+                rows = self._rows(query.where(query.selected_columns["id"].in_(batch)))
+                found |= {row["id"]: row["load_balancer_id"] for row in rows}
+        return found
+
+    def _gone(self, rows: Sequence[Row]) -> set[str]:
+        """Those that exist no more and that no sum needs: the listeners of a load balancer stay as long as it does."""
+        kinds = {row["object_id"]: ObjectKind(row["kind"]) for row in rows}
+        without_object = kinds.keys() - self._owners(kinds).keys()
+        owners = {row["load_balancer_id"] for row in rows if row["object_id"] in without_object}
+        there = {
+            row["id"]
+            for batch in _batches(sorted(owners))
+            for row in self._rows(select(load_balancers.c.id).where(load_balancers.c.id.in_(batch)))
+        }
+        return {
+            row["object_id"]
+            for row in rows
+            if row["object_id"] in without_object
+            and (kinds[row["object_id"]] is not ObjectKind.LISTENER or row["load_balancer_id"] not in there)
+        }
+
+    # --- deployments -------------------------------------------------------------------
+
+    def accepted_blocks(self, device_id: str, *, include_deleted: bool = False) -> dict[str, str]:
+        """In the order of their ids."""
+        conditions = [load_balancers.c.device_id == device_id, load_balancers.c.accepted_block.is_not(None)]
+        if not include_deleted:
+            conditions.append(load_balancers.c.deleted.is_(False))
+        query = select(load_balancers.c.id, load_balancers.c.accepted_block).where(*conditions)
+        return {row["id"]: row["accepted_block"] for row in self._rows(query.order_by(load_balancers.c.id))}
+
+    def deployments(self, device_id: str, *, limit: int) -> list[Deployment]:
+        self._device_row(device_id)
+        query = select(*_LISTED).where(deployments.c.device_id == device_id)
+        rows = self._rows(query.order_by(deployments.c.number.desc()).limit(limit))
+        return [mapping.deployment_from(row) for row in rows]
+
+    def deployment(self, device_id: str, number: int) -> Deployment:
+        """Raises `NotFound` for an unknown device, too."""
+        self._device_row(device_id)
+        this = [deployments.c.device_id == device_id, deployments.c.number == number]
+        rows = self._rows(select(deployments).where(*this))
+        if not rows:
+            raise NotFound("Deployment", str(number))
+        return mapping.deployment_from(rows[0])
+
     # --- reservations ------------------------------------------------------------------
 
     def reservations(self, device_id: str) -> list[Reservation]:
         """Ordered by address and port."""
         held = tables.reservations
-        query = select(held).where(held.c.device_id == device_id).order_by(held.c.address, held.c.port)
-        return [mapping.reservation_from(row) for row in self._rows(query)]
+        found = [mapping.reservation_from(row) for row in self._rows(select(held).where(held.c.device_id == device_id))]
+        # Databases have orders of their own for texts.
+        return sorted(found, key=lambda each: (each.address, each.port))
 
     def add_reservations(self, reservations: Sequence[Reservation]) -> None:
         """What the load balancer holds already stays its own. Raises `Conflict`."""
+        self._lock(*(each.device_id for each in reservations))
         there = tables.reservations.c
         held = {
             (row["device_id"], row["address"], row["port"]): row["load_balancer_id"]
@@ -359,6 +567,28 @@ class SqlTransaction:
         values = [{f"key_{name}": part for name, part in zip(names, key, strict=True)} for key in keys]
         if values:
             self._connection.execute(delete(table).where(*_key_conditions(table)), values)
+
+
+_OWNERS: Mapping[ObjectKind, Select[Any]] = {
+    ObjectKind.LISTENER: select(listeners.c.id, listeners.c.load_balancer_id),
+    ObjectKind.POOL: select(pools.c.id, pools.c.load_balancer_id),
+    ObjectKind.MEMBER: select(members.c.id, pools.c.load_balancer_id).join(pools, pools.c.id == members.c.pool_id),
+}
+
+
+def _states(rows: Iterable[Row], device_id: str) -> dict[str, ObjectState]:
+    """Object id to state. What several devices counted is added up; the present one's word is the status."""
+    states: dict[str, ObjectState] = {}
+    for row in rows:
+        state = mapping.state_from(row)
+        if row["device_id"] != device_id:
+            state = replace(state, status=None)
+        other = states.get(state.object_id)
+        if other is not None:
+            status = state.status if other.status is None else other.status
+            state = replace(state, status=status, counters=add(state.counters, other.counters))
+        states[state.object_id] = state
+    return states
 
 
 def _key_conditions(table: Table) -> list[ColumnElement[bool]]:

@@ -1,4 +1,4 @@
-"""Back ends: real web servers on loopback, each answering with a page that names its port."""
+"""Back ends: real web servers, each answering with a page that names its port."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ def page(port: int) -> str:
 class Backend:
     """One lighttpd. A context manager; `start` after `stop` or `kill` serves on the same port again.
 
-    `root`: its state directory (configuration, page, logs), made when missing. `port`: 0 means any free.
+    `root`: its state directory (configuration, page, logs), made when missing. `port`: 0 means any free. `address`: the
+    one address where it listens.
     """
 
-    def __init__(self, root: Path, port: int = 0) -> None:
+    def __init__(self, root: Path, port: int = 0, *, address: str = "127.0.0.1") -> None:
         self.root = root.absolute()
         self.port = port
+        self.address = address
         self.process: ProcessId | None = None
 
     @property
@@ -42,7 +44,7 @@ class Backend:
         (self.pages / "index.html").write_text(page(self.port))
         (self.root / "lighttpd.conf").write_text(self._configuration())
         program = shutil.which("lighttpd", path="/usr/local/sbin:/usr/sbin:/usr/bin") or "/usr/sbin/lighttpd"
-        if accepts("127.0.0.1", self.port):
+        if accepts(self.address, self.port):
             raise StartError(f"port {self.port} is in use, so no back end can be started there")
         process = ProcessId.of(spawn([program, "-D", "-f", "lighttpd.conf"], self.log, cwd=self.root))
         self.process = process
@@ -50,7 +52,7 @@ class Backend:
         def serves() -> bool:
             if not process.alive():
                 raise StartError(f"lighttpd on port {self.port} ended: {self.log.read_text(errors='replace')}")
-            return accepts("127.0.0.1", self.port)
+            return accepts(self.address, self.port)
 
         wait_until(serves, f"lighttpd does not serve on port {self.port}", self.log)
         return self
@@ -86,7 +88,7 @@ class Backend:
         # each request at once; lines for a file are kept back for seconds.
         return f"""\
 server.port = {self.port}
-server.bind = "127.0.0.1"
+server.bind = "{self.address}"
 server.document-root = var.CWD + "/pages"
 server.modules = ( "mod_accesslog" )
 index-file.names = ( "index.html" )

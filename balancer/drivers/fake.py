@@ -7,6 +7,7 @@ nothing; a device is gone with its process.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,30 +19,42 @@ from balancer.core.model import (
     Applied,
     Candidate,
     Capabilities,
+    Counters,
     Device,
+    DeviceSample,
     DeviceSpec,
     HealthMonitor,
     LoadBalancer,
+    Member,
+    ObjectKind,
+    ObjectSample,
     Observation,
+    OperatingStatus,
+    Preview,
     Protocol,
+    Rotation,
 )
-from balancer.exceptions import InvalidInput, LeaseLost, TerminalDeviceError, TransientDeviceError
+from balancer.core.statistics import ZERO, add
+from balancer.exceptions import InvalidInput, LaterOwner, TerminalDeviceError, TransientDeviceError
 
 _VERSION = "1.0"
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What one device runs. `deployments` counts real changes."""
+    """What one device runs. `deployments` counts real changes. As on a real one, each of them starts a new process,
+    which counts from zero."""
 
     blocks: dict[str, str] = field(default_factory=dict)
     epoch: int = 0
     deployments: int = 0
+    counters: dict[str, Counters] = field(default_factory=dict)
 
 
 class FakeDriver:
     """A device's extra ``behaviour`` makes it misbehave: ``unreachable`` and ``broken`` fail every deployment, for the
-    time being or until somebody changes it; ``reject:ID`` refuses that load balancer."""
+    time being or until somebody changes it; ``reject:ID`` refuses that load balancer, and ``dead:ID`` has that member
+    fail its checks. Traffic is what `serve` says."""
 
     name = "dummy"
 
@@ -57,8 +70,8 @@ class FakeDriver:
 
     def validate_device(self, device: Device) -> Device:
         behaviour = _behaviour(device)
-        if behaviour not in ("", "unreachable", "broken") and not behaviour.startswith("reject:"):
-            raise InvalidInput("behaviour must be unreachable, broken or reject:ID", field="behaviour")
+        if behaviour not in ("", "unreachable", "broken") and not behaviour.startswith(("reject:", "dead:")):
+            raise InvalidInput("behaviour must be unreachable, broken, reject:ID or dead:ID", field="behaviour")
         return device
 
     def render(self, spec: DeviceSpec) -> Candidate:
@@ -66,13 +79,28 @@ class FakeDriver:
         sha = hashlib.sha256("".join(f"{key}\0{text}\0" for key, text in blocks.items()).encode())
         return Candidate(head="", blocks=blocks, digest=sha.hexdigest())
 
+    def preview(self, spec: DeviceSpec, *, before: Device) -> Preview:
+        old = dict(spec.accepted_blocks)
+        new = {key: text for key, text in old.items() if key not in spec.removed} | dict(self.render(spec).blocks)
+        diffs = _diffs(old, new)
+        if not diffs:
+            return Preview(plan="noop", sentence="nothing to do")
+        return Preview(plan="reload", sentence=f"{len(new)} load balancers would be remembered", diffs=diffs)
+
     def observe(self, device: Device) -> Observation:
         if _behaviour(device) == "unreachable":
             return Observation(reachable=False, sentence="the device in memory pretends to be unreachable")
         with self._lock:
             memory = self._devices.setdefault(device.id, _Memory())
             count = len(memory.blocks)
-        return Observation(reachable=True, sentence=f"a device in memory with {count} load balancers", version=_VERSION)
+            sample = _sample(memory, dead=_behaviour(device).removeprefix("dead:"))
+        return Observation(
+            reachable=True,
+            sentence=f"a device in memory with {count} load balancers",
+            version=_VERSION,
+            epoch=memory.epoch or None,
+            sample=sample,
+        )
 
     def apply(
         self,
@@ -98,7 +126,8 @@ class FakeDriver:
         with self._lock:
             memory = self._devices.setdefault(device.id, _Memory())
             if epoch < memory.epoch:
-                raise LeaseLost(f"a later owner (epoch {memory.epoch}) has deployed to this device")
+                sentence = f"a later owner (epoch {memory.epoch}) has deployed to this device"
+                raise LaterOwner(sentence, epoch=memory.epoch)
             check()
             memory.epoch = epoch
             if memory.blocks == blocks:
@@ -109,13 +138,16 @@ class FakeDriver:
                     rejected=rejected,
                     observation=observation,
                 )
+            diffs = _diffs(memory.blocks, blocks)
             memory.blocks = blocks
             memory.deployments += 1
+            memory.counters.clear()
         return Applied(
             plan="reload",
             sentence=f"{len(blocks)} load balancers are remembered",
             accepted_blocks=blocks,
             rejected=rejected,
+            diff="".join(diffs.values()),
             observation=observation,
         )
 
@@ -134,19 +166,77 @@ class FakeDriver:
         with self._lock:
             return self._devices.get(device_id, _Memory()).deployments
 
+    def serve(self, device_id: str, object_ids: Sequence[str], traffic: Counters) -> None:
+        """Have that traffic pass a listener, a pool and a member, or some of them."""
+        with self._lock:
+            counters = self._devices.setdefault(device_id, _Memory()).counters
+            for each in object_ids:
+                counters[each] = add(counters.get(each, ZERO), traffic)
+
 
 def _behaviour(device: Device) -> str:
     return str(device.extras.get("behaviour", ""))
 
 
+def _diffs(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Load balancer id to a unified diff, for each whose text differs."""
+    found = {}
+    for each in sorted({**old, **new}):
+        before, after = old.get(each, ""), new.get(each, "")
+        if before != after:
+            labels = f"before/{each}", f"after/{each}"
+            lines = difflib.unified_diff(before.splitlines(), after.splitlines(), *labels, lineterm="")
+            found[each] = "".join(f"{line}\n" for line in lines)
+    return found
+
+
 def _text(balancer: LoadBalancer, monitors: Sequence[HealthMonitor]) -> str:
-    """Whatever changes what a device has to do changes the text."""
+    """Whatever changes what a device has to do changes the text. `_sample` reads the lines that begin with "runs"."""
     used = {each for pool in balancer.pools for each in pool.health_monitor_ids}
+    checked = [monitor for monitor in monitors if monitor.id in used]
     lines = [f"load balancer {balancer.id} {'up' if balancer.admin_up else 'down'}"]
     lines += [f"address {vip.address}" for vip in balancer.virtual_ips]
-    lines += [repr((each.id, each.protocol, each.port, each.admin_up)) for each in balancer.listeners]
+    for listener in balancer.listeners:
+        lines.append(repr((listener.id, listener.protocol, listener.port, listener.admin_up)))
+        if balancer.admin_up and listener.admin_up:
+            lines.append(_runs(ObjectKind.LISTENER, listener.id, OperatingStatus.ONLINE))
     for pool in balancer.pools:
         lines.append(repr((pool.id, pool.algorithm, pool.admin_up, pool.session_persistence)))
         lines += [repr(member) for member in pool.members]
-    lines += [repr(monitor) for monitor in monitors if monitor.id in used]
+        if balancer.admin_up and pool.admin_up:
+            lines.append(_runs(ObjectKind.POOL, pool.id, OperatingStatus.ONLINE))
+            lines += [_runs(ObjectKind.MEMBER, each.id, _member_status(each, bool(checked))) for each in pool.members]
+    lines += [repr(monitor) for monitor in checked]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _runs(kind: ObjectKind, object_id: str, status: OperatingStatus) -> str:
+    return f"runs {kind} {object_id} {status}"
+
+
+def _member_status(member: Member, checked: bool) -> OperatingStatus:
+    if not member.admin_up or member.rotation is Rotation.OUT:
+        return OperatingStatus.OFFLINE
+    if not checked:
+        return OperatingStatus.NO_MONITOR
+    runs_dry = member.rotation is Rotation.DRAIN or not member.weight
+    return OperatingStatus.DRAINING if runs_dry else OperatingStatus.ONLINE
+
+
+def _sample(memory: _Memory, *, dead: str) -> DeviceSample:
+    objects = []
+    for text in memory.blocks.values():
+        for line in text.splitlines():
+            word, _, rest = line.partition(" ")
+            if word != "runs":
+                continue
+            kind, object_id, status = rest.split(" ")
+            objects.append(
+                ObjectSample(
+                    kind=ObjectKind(kind),
+                    object_id=object_id,
+                    status=OperatingStatus.ERROR if object_id == dead else OperatingStatus(status),
+                    counters=memory.counters.get(object_id, ZERO),
+                )
+            )
+    return DeviceSample(process=str(memory.deployments), objects=tuple(objects))

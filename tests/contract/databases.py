@@ -6,14 +6,16 @@ import functools
 import tempfile
 import unittest
 from pathlib import Path
+from typing import ClassVar
 
 import sqlalchemy as sa
 
 from balancer.core.ports import Repository
-from balancer.db import migrations
+from balancer.db import migrations, tables
 from balancer.db.engine import make_engine
 from balancer.db.leases import SqlLeases, make_owner
 from balancer.db.repository import SqlRepository
+from tests.contract import servers
 
 
 class DatabaseCase(unittest.TestCase):
@@ -24,14 +26,12 @@ class DatabaseCase(unittest.TestCase):
     repository: Repository
     leases: SqlLeases
 
-    def make_database(self) -> str:
-        """Make one and return its URL; whatever needs cleaning is left to `addCleanup`."""
+    def make_database(self) -> tuple[str, sa.Engine]:
+        """Its URL and its engine; whatever needs cleaning is left to `addCleanup`."""
         raise NotImplementedError
 
     def setUp(self) -> None:
-        self.url = self.make_database()
-        self.engine = make_engine(self.url)
-        self.addCleanup(self.engine.dispose)
+        self.url, self.engine = self.make_database()
         self.repository = SqlRepository(self.engine)
         self.leases = SqlLeases(self.engine, make_owner(), 60.0)
 
@@ -42,12 +42,15 @@ class DatabaseCase(unittest.TestCase):
 
 
 class SqliteFile(DatabaseCase):
-    def make_database(self) -> str:
+    def make_database(self) -> tuple[str, sa.Engine]:
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         path = Path(directory.name, "balancer.sqlite")
         path.write_bytes(_empty_sqlite())
-        return f"sqlite:///{path}"
+        url = f"sqlite:///{path}"
+        engine = make_engine(url)
+        self.addCleanup(engine.dispose)
+        return url, engine
 
 
 @functools.cache
@@ -59,3 +62,52 @@ def _empty_sqlite() -> bytes:
         migrations.sync(engine)
         engine.dispose()
         return path.read_bytes()
+
+
+class OnServer(DatabaseCase):
+    """One database for a class, emptied for each test. A class that changes tables gets a new one for each."""
+
+    changes_tables: ClassVar[bool] = False
+    _shared: ClassVar[tuple[str, sa.Engine] | None] = None
+
+    @classmethod
+    def server(cls) -> servers.Server:
+        raise NotImplementedError
+
+    @classmethod
+    def _new(cls) -> tuple[str, sa.Engine]:
+        server = cls.server()
+        name = server.free_name()
+        url = server.make_database(name)
+        cls.addClassCleanup(server.drop_database, name)
+        engine = make_engine(url)
+        cls.addClassCleanup(engine.dispose)
+        migrations.sync(engine)
+        return url, engine
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        if not cls.changes_tables:
+            cls._shared = cls._new()
+
+    def make_database(self) -> tuple[str, sa.Engine]:
+        if self._shared is None:
+            return self._new()
+        url, engine = self._shared
+        with engine.begin() as connection:
+            for table in reversed(tables.metadata.sorted_tables):
+                connection.execute(table.delete())
+        return url, engine
+
+
+class Postgresql(OnServer):
+    @classmethod
+    def server(cls) -> servers.Server:
+        return servers.postgresql()
+
+
+class Mariadb(OnServer):
+    @classmethod
+    def server(cls) -> servers.Server:
+        return servers.mariadb()

@@ -11,8 +11,10 @@ from balancer.core.model import (
     Bind,
     Candidate,
     Capabilities,
+    Counters,
     Credential,
     Device,
+    DeviceSample,
     Endpoint,
     HealthMonitor,
     HttpCheck,
@@ -25,7 +27,10 @@ from balancer.core.model import (
     MemberCheck,
     MemberLimits,
     MonitorType,
+    ObjectKind,
+    ObjectSample,
     Observation,
+    OperatingStatus,
     PersistenceKind,
     Pool,
     Protocol,
@@ -93,6 +98,34 @@ def full_observation() -> Observation:
         epoch=2**40,
         facts={"localpeer": "host", "sockets": ["/run/a", "/run/b"]},
     )
+
+
+def counters(number: int, *, active: int = 0) -> Counters:
+    """All different, and the more the greater the number."""
+    return Counters(
+        bytes_in=number * 2**33,
+        bytes_out=number * 2**34,
+        active_connections=active,
+        total_connections=number * 10,
+        request_errors=number,
+    )
+
+
+def sample_of(
+    load_balancer: LoadBalancer, number: int, *, status: OperatingStatus | None = OperatingStatus.ONLINE
+) -> tuple[ObjectSample, ...]:
+    """Every listener, pool and member of it with these counters and that status."""
+    ids = [(ObjectKind.LISTENER, each.id) for each in load_balancer.listeners]
+    ids += [(ObjectKind.POOL, each.id) for each in load_balancer.pools]
+    ids += [(ObjectKind.MEMBER, each.id) for pool in load_balancer.pools for each in pool.members]
+    return tuple(
+        ObjectSample(kind=kind, object_id=object_id, status=status, counters=counters(number, active=number))
+        for kind, object_id in ids
+    )
+
+
+def device_sample(*objects: ObjectSample, process: str = "1") -> DeviceSample:
+    return DeviceSample(process=process, objects=objects)
 
 
 def monitor(**changes: Any) -> HealthMonitor:

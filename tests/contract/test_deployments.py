@@ -1,41 +1,43 @@
-"""Reconciler and worker over the real database and the shipped dummy driver."""
+"""Service, reconciler and worker over every database and the shipped dummy driver."""
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
-import unittest
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sqlalchemy import update
 
 from balancer.cluster.local import NoNotifier
 from balancer.config import Settings
 from balancer.core import changes, scheduler
-from balancer.core.model import AdminState, Caller, Device, LoadBalancer, Rotation, Tree
+from balancer.core.model import AdminState, Caller, Device, LoadBalancer, Member, Rotation, Tree, new_id
 from balancer.core.reconciler import Holder, Reconciler
 from balancer.core.service import Service
 from balancer.core.status import load_balancer_status
 from balancer.core.worker import Worker
-from balancer.db.engine import make_engine
+from balancer.db import engine as database
 from balancer.db.leases import SqlLeases, make_owner
-from balancer.db.migrations import sync
-from balancer.db.repository import SqlRepository
+from balancer.db.tables import device_observations, leases
 from balancer.drivers.registry import Registry
 from balancer.exceptions import CapabilityConflict, Conflict, LeaseLost, NoSuitableDevice, NotFound
+from tests.contract.databases import DatabaseCase, Mariadb, Postgresql, SqliteFile
 from tests.unit.objects import device, tree
+
+if TYPE_CHECKING:
+    Suite = DatabaseCase
+else:
+    Suite = object
 
 ADMIN = Caller(admin=True)
 
 
-class Deployments(unittest.TestCase):
+class DeploymentsContract(Suite):
     def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.engine = make_engine(f"sqlite:///{Path(directory.name) / 'test.sqlite'}")
-        self.addCleanup(self.engine.dispose)
-        sync(self.engine)
-        self.repository = SqlRepository(self.engine)
+        super().setUp()
         registry = Registry(Settings())
         self.addCleanup(registry.close)
         placing = scheduler.from_names(Settings().device_filters, Settings().device_cost_functions, {})
@@ -81,7 +83,12 @@ class Deployments(unittest.TestCase):
         balancer = self.create()
         self.reconcile(there)
         member = balancer.pools[0].members[0]
-        self.service.change(ADMIN, "foo", balancer.id, changes.set_rotation(member.id, Rotation.IN))
+        self.service.change(
+            ADMIN,
+            "foo",
+            balancer.id,
+            changes.replace_member(member.id, lambda each: replace(each, rotation=Rotation.IN)),
+        )
         self.assertEqual(self.reconcile(there), "nothing to do")
 
     def test_a_deleted_load_balancer_frees_its_address_when_applied(self) -> None:
@@ -178,6 +185,37 @@ class Deployments(unittest.TestCase):
             with self.assertRaises(LeaseLost):
                 holder.check()
 
+    def test_a_restored_database_waits_for_an_adoption_and_says_so(self) -> None:
+        """A device that remembers a later epoch than the one who has the lease was deployed to from elsewhere."""
+        there = self.register()
+        balancer = self.create()
+        self.reconcile(there)
+
+        def switched(on: bool) -> changes.Change:
+            return lambda tree: replace(tree, load_balancer=replace(tree.load_balancer, admin_up=on))
+
+        def restore() -> None:
+            with database.write(self.engine) as connection:
+                connection.execute(update(leases).values(epoch=0))
+                connection.execute(update(device_observations).values(observed_at=0.0))
+
+        with database.write(self.engine) as connection:
+            connection.execute(update(leases).values(epoch=100))
+        self.service.retry_device(ADMIN, there.id)
+        self.service.change(ADMIN, "foo", balancer.id, switched(False))
+        self.reconcile(there)
+        for asked in ("nothing", "a change"):
+            with self.subTest(asked):
+                restore()
+                if asked == "a change":
+                    self.service.change(ADMIN, "foo", balancer.id, switched(True))
+                self.assertIn("waiting for an adoption", self.reconcile(there))
+                self.assertIn(f"POST /devices/{there.id}/adopt", self.service.device(ADMIN, there.id).error or "")
+                self.assertEqual([], self.repository.due(observe_interval=60, limit=10))
+        self.service.adopt_device(ADMIN, there.id)
+        self.assertIn("applied", self.reconcile(there))
+        self.assertEqual("ACTIVE", self.status(balancer))
+
     # --- placing ---
 
     def test_the_emptier_device_gets_the_next_one(self) -> None:
@@ -237,3 +275,102 @@ class Deployments(unittest.TestCase):
         for balancer in made:
             settled = self.service.wait(ADMIN, Tree(load_balancer=balancer), 20)
             self.assertEqual(load_balancer_status(settled.load_balancer), "ACTIVE")
+
+    def test_many_who_want_the_same_port_get_a_device_each_as_long_as_there_are_some(self) -> None:
+        devices = [self.register() for _ in range(4)]
+        outcomes = at_once([self.create for _ in range(8)])
+        made = [each.device_id for each in outcomes if isinstance(each, LoadBalancer)]
+        self.assertEqual(sorted(each.id for each in devices), sorted(made))
+        self.assertEqual({NoSuitableDevice}, {type(each) for each in outcomes if not isinstance(each, LoadBalancer)})
+
+    def test_changes_of_one_load_balancer_at_once_are_all_made(self) -> None:
+        self.register()
+        balancer = self.create()
+        new = [Member(id=new_id(), address="192.0.2.99", port=port) for port in range(1, 13)]
+
+        make = partial(self.service.change, ADMIN, "foo", balancer.id)
+        outcomes = at_once([partial(make, changes.add_members(member)) for member in new])
+        self.assertEqual({Tree}, {type(each) for each in outcomes}, outcomes)
+        after = self.service.load_balancer(ADMIN, "foo", balancer.id).load_balancer
+        self.assertLessEqual({each.id for each in new}, {each.id for each in after.pools[0].members})
+        self.assertEqual(balancer.generation + len(new), after.generation)
+
+    def test_changes_of_one_device_at_once_are_all_made(self) -> None:
+        there = self.register()
+        changing: list[Callable[[Device], Device]] = [
+            lambda old: replace(old, name="other"),
+            lambda old: replace(old, interface="eth7"),
+            lambda old: replace(old, version="9"),
+            lambda old: replace(old, supports_ipv6=True),
+        ]
+
+        at_once([partial(self.service.change_device, ADMIN, there.id, each) for each in changing])
+        after = self.service.device(ADMIN, there.id)
+        self.assertEqual(("other", "eth7", "9"), (after.name, after.interface, after.version))
+        self.assertTrue(after.supports_ipv6)
+
+    def test_a_device_goes_while_others_want_it(self) -> None:
+        """Either it goes, and they get none, or it stays with theirs; never a load balancer without a device."""
+        for _ in range(5):
+            there = self.register()
+
+            create = [partial(self.create, tree(("*", port))) for port in range(80, 84)]
+            removed, *made = at_once([partial(self.service.remove_device, ADMIN, there.id), *create])
+            stored = self.service.load_balancers(ADMIN, "foo")
+            self.assertEqual(sum(isinstance(each, LoadBalancer) for each in made), len(stored))
+            if isinstance(removed, Conflict):
+                self.assertTrue(stored)
+                self.assertEqual({there.id}, {each.load_balancer.device_id for each in stored})
+            else:
+                self.assertEqual([], stored)
+                self.assertEqual({NoSuitableDevice}, {type(each) for each in made})
+            for each in self.service.devices(ADMIN):
+                self.service.remove_device(ADMIN, each.id, force=True)
+
+    def test_deleting_and_changing_at_once_ends_deleted(self) -> None:
+        there = self.register()
+        for port in range(80, 85):
+            balancer = self.create(tree(("*", port)))
+            out = changes.replace_member(
+                balancer.pools[0].members[0].id, lambda each: replace(each, rotation=Rotation.DRAIN)
+            )
+            drain = partial(self.service.change, ADMIN, "foo", balancer.id, out)
+            outcomes = at_once([drain, partial(self.service.delete, ADMIN, "foo", balancer.id), drain])
+            self.assertLessEqual({type(each) for each in outcomes}, {Tree, NotFound}, outcomes)
+            self.assertIsInstance(outcomes[1], Tree)
+            with self.assertRaises(NotFound):
+                self.service.load_balancer(ADMIN, "foo", balancer.id)
+        self.assertIn("applied", self.reconcile(there))
+        with self.repository.read() as tx:
+            self.assertEqual(([], []), (tx.reservations(there.id), tx.load_balancers(include_deleted=True)))
+
+
+def at_once(calls: Sequence[Callable[[], object]]) -> list[object]:
+    """What each returned or raised, all of them called at the same moment."""
+    barrier, outcomes = threading.Barrier(len(calls), timeout=30), dict[int, object]()
+
+    def run(number: int, call: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            outcomes[number] = call()
+        except Exception as error:
+            outcomes[number] = error
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return [outcomes[number] for number in range(len(calls))]
+
+
+class DeploymentsOnSqlite(DeploymentsContract, SqliteFile):
+    pass
+
+
+class DeploymentsOnPostgresql(DeploymentsContract, Postgresql):
+    pass
+
+
+class DeploymentsOnMariadb(DeploymentsContract, Mariadb):
+    pass

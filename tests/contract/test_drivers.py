@@ -12,11 +12,14 @@ from pathlib import Path
 from balancer.core.model import (
     Applied,
     Candidate,
+    Counters,
     Credential,
     Device,
     DeviceSpec,
     Endpoint,
     LoadBalancer,
+    ObjectKind,
+    Preview,
     Protocol,
     new_id,
 )
@@ -25,7 +28,7 @@ from balancer.devbox.host import Host
 from balancer.devbox.processes import free_port
 from balancer.drivers.fake import FakeDriver
 from balancer.drivers.haproxy.driver import HAProxyDriver
-from balancer.exceptions import LeaseLost, TransientDeviceError
+from balancer.exceptions import LaterOwner, LeaseLost, TransientDeviceError
 from tests.integration.deploying import SETTINGS, device_of, load_balancer, with_members
 
 
@@ -85,6 +88,53 @@ class DriverContract:
                 [self.balancers[0].id], [key for key in first.blocks if first.blocks[key] != second.blocks[key]]
             )
 
+        def preview(
+            self,
+            balancers: Sequence[LoadBalancer],
+            accepted: Mapping[str, str],
+            removed: Sequence[LoadBalancer] = (),
+            before: Device | None = None,
+        ) -> Preview:
+            spec = DeviceSpec(
+                device=self.device,
+                load_balancers=tuple(balancers),
+                monitors=(),
+                revision=1,
+                accepted_blocks=accepted,
+                removed={each.id: each.generation for each in removed},
+            )
+            return self.driver.preview(spec, before=before or self.device)
+
+        def test_a_preview_shows_what_each_load_balancer_would_change(self) -> None:
+            accepted = self.render(self.balancers).blocks
+            one, two, three = self.balancers
+            self.assertEqual(("noop", {}), (self.preview([one], accepted).plan, self.preview([one], accepted).diffs))
+            changed = self.preview([with_members(one, weight=9), two], accepted)
+            self.assertIn(changed.plan, ("runtime", "reload"))
+            self.assertTrue(changed.sentence)
+            self.assertEqual([one.id], list(changed.diffs))
+            self.assertRegex(changed.diffs[one.id], r"(?m)^\+[^+].*\b9\b")
+            without = self.preview([], accepted, removed=[three])
+            self.assertEqual([three.id], list(without.diffs))
+            self.assertNotRegex(without.diffs[three.id], r"(?m)^\+(?!\+\+ )")
+            first = self.preview([one], {})
+            self.assertNotRegex(first.diffs[one.id], r"(?m)^-(?!-- )")
+            self.assertLessEqual(set(first.diffs), {one.id, ""})
+
+        def test_what_a_preview_says_is_done(self) -> None:
+            for balancers in (self.balancers, [with_members(self.balancers[0], weight=9), *self.balancers[1:]], []):
+                accepted = self.apply([*self.balancers]).accepted_blocks
+                removed = [] if balancers else self.balancers
+                told = self.preview(balancers, accepted, removed=removed)
+                self.assertEqual(told.plan, self.apply(balancers).plan)
+
+        def test_a_preview_leaves_no_trace(self) -> None:
+            before = self.render(self.balancers)
+            self.apply(self.balancers)
+            self.preview([with_members(self.balancers[0], weight=9)], before.blocks, removed=self.balancers[1:])
+            self.assertEqual(before, self.render(self.balancers))
+            self.assertEqual("noop", self.apply(self.balancers).plan)
+
         def test_every_load_balancer_runs_after_apply(self) -> None:
             candidate = self.render(self.balancers)
             made = self.driver.apply(self.device, candidate, epoch=1, last={}, check=lambda: None)
@@ -106,8 +156,9 @@ class DriverContract:
 
         def test_an_earlier_epoch_is_refused_and_changes_nothing(self) -> None:
             self.apply(self.balancers, epoch=5)
-            with self.assertRaises(LeaseLost):
+            with self.assertRaises(LaterOwner) as caught:
                 self.apply([with_members(each, weight=7) for each in self.balancers], epoch=4)
+            self.assertEqual((5, 5), (caught.exception.epoch, self.driver.observe(self.device).epoch))
             self.assertEqual("noop", self.apply(self.balancers, epoch=5).plan)
 
         def test_a_lost_lease_stops_it_before_any_change(self) -> None:
@@ -126,11 +177,26 @@ class DriverContract:
             self.assertTrue(seen.version)
             self.assertEqual("noop", self.apply([]).plan)
 
+        def test_an_observation_counts_for_everything_that_runs(self) -> None:
+            self.apply(self.balancers)
+            wanted = {each.id: ObjectKind.LISTENER for balancer in self.balancers for each in balancer.listeners}
+            for pool in (pool for balancer in self.balancers for pool in balancer.pools):
+                wanted |= {pool.id: ObjectKind.POOL, **{each.id: ObjectKind.MEMBER for each in pool.members}}
+            sample = self.driver.observe(self.device).sample
+            assert sample is not None
+            self.assertEqual(wanted, {each.object_id: each.kind for each in sample.objects})
+            self.assertEqual({Counters()}, {each.counters for each in sample.objects})
+            self.apply([], epoch=2)
+            sample = self.driver.observe(self.device).sample
+            assert sample is not None
+            self.assertEqual((), sample.objects)
+
         def test_an_unreachable_device_is_an_answer_to_observe_and_transient_to_apply(self) -> None:
             away = self.unreachable(self.device)
             seen = self.driver.observe(away)
             self.assertFalse(seen.reachable)
             self.assertTrue(seen.sentence)
+            self.assertIsNone(seen.sample)
             with self.assertRaises(TransientDeviceError):
                 self.driver.apply(away, self.render(self.balancers), epoch=1, last={}, check=lambda: None)
 

@@ -17,7 +17,7 @@ from balancer.core.model import Lease
 from balancer.db.leases import SqlLeases, is_gone, make_owner
 from balancer.exceptions import LeaseLost
 from tests.contract import samples
-from tests.contract.databases import DatabaseCase, SqliteFile
+from tests.contract.databases import DatabaseCase, Mariadb, Postgresql, SqliteFile
 
 if TYPE_CHECKING:
     Suite = DatabaseCase
@@ -169,6 +169,14 @@ class LeasesContract(Suite):
 
 
 class LeasesOnSqlite(LeasesContract, SqliteFile):
+    pass
+
+
+class LeasesOnPostgresql(LeasesContract, Postgresql):
+    pass
+
+
+class LeasesOnMariadb(LeasesContract, Mariadb):
     pass
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -18,12 +20,14 @@ from balancer.db.engine import make_engine, migration, write
 from balancer.db.repository import SqlRepository
 from balancer.exceptions import ConfigurationError, DatabaseNotSynced, DatabaseUnavailable
 from tests.contract import samples
-from tests.contract.databases import DatabaseCase, SqliteFile
+from tests.contract.databases import DatabaseCase, Mariadb, Postgresql, SqliteFile
 
 if TYPE_CHECKING:
     Suite = DatabaseCase
 else:
     Suite = object
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class MigrationsContract(Suite):
@@ -36,7 +40,9 @@ class MigrationsContract(Suite):
         inspector = sa.inspect(self.engine)
         for table in tables.metadata.sorted_tables:
             with self.subTest(table.name):
-                self.assertEqual(table.primary_key.name, inspector.get_pk_constraint(table.name)["name"])
+                # MariaDB does not keep the name of this one.
+                name = inspector.get_pk_constraint(table.name)["name"]
+                self.assertEqual(None if self.engine.dialect.name == "mariadb" else table.primary_key.name, name)
                 self.assertEqual(
                     sorted((str(key.name), str(key.ondelete)) for key in table.foreign_key_constraints),
                     sorted(
@@ -121,6 +127,56 @@ class MigrationsOnSqlite(MigrationsContract, SqliteFile):
             self.assertEqual([device.id], [each.id for each in tx.devices()])
 
 
+class MigrationsOnServerContract(MigrationsContract):
+    def test_two_who_sync_at_once_do_it_once(self) -> None:
+        migrations.downgrade(self.engine, "base")
+        context = multiprocessing.get_context("spawn")
+        processes = [context.Process(target=sync, args=(self.url,)) for _ in range(2)]
+        for process in processes:
+            process.start()
+            self.addCleanup(process.kill)
+        for process in processes:
+            process.join(timeout=60)
+        self.assertEqual([0, 0], [process.exitcode for process in processes])
+        self.repository.check_synced()
+
+    def test_one_who_syncs_waits_for_another_in_vain_and_says_so(self) -> None:
+        engine = make_engine(self.url, patience=1.0)
+        self.addCleanup(engine.dispose)
+        with migration(self.engine), self.assertRaises(DatabaseUnavailable) as caught:
+            migrations.sync(engine)
+        self.assertIn("locked", str(caught.exception))
+        migrations.sync(engine)
+
+
+class MigrationsOnPostgresql(MigrationsOnServerContract, Postgresql):
+    changes_tables = True
+
+
+class MigrationsOnMariadb(MigrationsOnServerContract, Mariadb):
+    changes_tables = True
+
+    def test_tables_do_not_depend_on_what_the_server_is_set_to(self) -> None:
+        self.assertEqual([("latin1",)], self.query("SELECT @@character_set_server"))
+        found = self.query(
+            "SELECT DISTINCT engine, table_collation FROM information_schema.tables WHERE table_schema = database()"
+        )
+        self.assertEqual([("InnoDB", "utf8mb4_nopad_bin")], found)
+
+    def test_a_url_that_begins_with_mysql_will_do_as_well(self) -> None:
+        migrations.downgrade(self.engine, "base")
+        engine = make_engine(self.url.replace("mariadb+pymysql:", "mysql:"))
+        self.addCleanup(engine.dispose)
+        migrations.sync(engine)
+        SqlRepository(engine).check_synced()
+        self.assertEqual(
+            [("utf8mb4_nopad_bin",)],
+            self.query(
+                "SELECT DISTINCT table_collation FROM information_schema.tables WHERE table_schema = database()"
+            ),
+        )
+
+
 class TestNewSqliteFile(unittest.TestCase):
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory(suffix=" with %odd #name?")
@@ -156,7 +212,8 @@ class TestNewSqliteFile(unittest.TestCase):
 
     def test_two_who_sync_at_once_do_it_once(self) -> None:
         context = multiprocessing.get_context("spawn")
-        processes = [context.Process(target=sync, args=(str(self.path),)) for _ in range(3)]
+        url = f"sqlite:///{self.path}".replace("%", "%25").replace("?", "%3F")
+        processes = [context.Process(target=sync, args=(url,)) for _ in range(3)]
         for process in processes:
             process.start()
             self.addCleanup(process.kill)
@@ -182,7 +239,8 @@ class TestUrls(unittest.TestCase):
             ("sqlite:///file:x?mode=memory&uri=true", "plain file"),
             ("nonsense", "not usable"),
             ("oracle://user:secret@127.0.0.1/x", "not one of"),
-            ("postgresql+missing://user:secret@127.0.0.1/x", "not usable"),
+            ("postgresql+psycopg2://user:secret@127.0.0.1/x", "write postgresql+psycopg://"),
+            ("mysql+mysqldb://user:secret@127.0.0.1/x", "write mysql+pymysql://"),
         ):
             with self.subTest(url), self.assertRaises(ConfigurationError) as caught:
                 make_engine(url)
@@ -190,12 +248,40 @@ class TestUrls(unittest.TestCase):
             self.assertIn("[sql] connection", str(caught.exception))
             self.assertNotIn("secret", str(caught.exception))
 
+    def test_a_driver_is_chosen_where_the_url_names_none(self) -> None:
+        for dialect, driver in (("postgresql", "psycopg"), ("mysql", "pymysql"), ("mariadb", "pymysql")):
+            engine = make_engine(f"{dialect}://user:secret@127.0.0.1/x")
+            self.assertEqual((dialect, driver), (engine.dialect.name, engine.dialect.driver))
+
+    def test_a_driver_that_is_not_installed_is_named_with_the_command(self) -> None:
+        for dialect, driver in (("postgresql", "psycopg"), ("mysql", "pymysql"), ("mariadb", "pymysql")):
+            done = subprocess.run(
+                [sys.executable, "-c", WITHOUT_A_MODULE, driver, f"{dialect}://user:secret@127.0.0.1/x"],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            self.assertIn(f"pip install 'balancer[{dialect}]'", done.stdout, done.stderr)
+
     def test_a_relative_path_is_of_the_folder_where_the_program_was_started(self) -> None:
         engine = make_engine("sqlite:///balancer.sqlite")
         self.assertEqual(str(Path.cwd() / "balancer.sqlite"), engine.url.database)
 
 
-def sync(path: str) -> None:
-    engine = make_engine("sqlite:///" + path.replace("%", "%25").replace("?", "%3F"))
+WITHOUT_A_MODULE = """
+import sys
+sys.modules[sys.argv[1]] = None
+from balancer.db.engine import make_engine
+from balancer.exceptions import ConfigurationError
+try:
+    make_engine(sys.argv[2])
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+def sync(url: str) -> None:
+    engine = make_engine(url)
     migrations.sync(engine)
     engine.dispose()

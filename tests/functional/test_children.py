@@ -20,7 +20,7 @@ class TestNodes(ApiCase):
     def test_defaults(self) -> None:
         (node,) = self.get(self.path)["nodes"]
         defaults = {"name": "", "weight": 1, "status": "INSERVICE", "condition": "ENABLED", "deployed": "True"}
-        self.assertEqual({**NODE, **defaults, "id": node["id"]}, node)
+        self.assertEqual({**NODE, **defaults, "operating_status": None, "id": node["id"]}, node)
 
     def test_add_several_answers_with_the_new_ones(self) -> None:
         sent = [{**NODE, "port": "8002", "name": "two"}, {"address": "2001:db8::2", "port": 8003, "vm_id": "7"}]
@@ -158,6 +158,7 @@ class TestVirtualIps(ApiCase):
             "protocol": "HTTP",
             "lb_id": self.balancer.rpartition("/")[2],
             "status": "ACTIVE",
+            "operating_status": None,
             "deployed": "True",
             "id": shown["id"],
         }

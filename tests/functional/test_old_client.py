@@ -61,7 +61,8 @@ class TestOldClient(ApiCase):
         self.assertEqual(node_body, {key: node[key] for key in node_body})
         self.assertEqual([node], self.get(f"{path}/nodes")["nodes"])
         changed = self.expect(200, "PUT", f"{path}/nodes/{node['id']}", {"weight": "5"})["node"]
-        self.assertEqual({**node, "weight": "5"}, changed)
+        # What was seen of it when it was changed.
+        self.assertEqual({**node, "weight": "5", "operating_status": "NO_MONITOR"}, changed)
         self.assertEqual(changed, self.get(f"{path}/nodes/{node['id']}")["node"])
         # probe-create, -list, -show, -delete
         probe_body = {"name": "p", "type": "HTTP", "url": "/", "status": "200"}

@@ -23,6 +23,7 @@ from balancer.core.model import (
     MemberCheck,
     MemberLimits,
     MonitorType,
+    Observation,
     PersistenceKind,
     Protocol,
     Rotation,
@@ -133,6 +134,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "members": members,
     "monitor_tcp": lambda: monitors_of(MonitorType.TCP),
     "monitor_ping": lambda: monitors_of(MonitorType.PING),
+    "monitor_ping_command": lambda: monitors_of(MonitorType.PING),
     "monitor_http": lambda: monitors_of(MonitorType.HTTP, http=HTTP_CHECK),
     "monitor_https": lambda: monitors_of(
         MonitorType.HTTPS, http=HttpCheck(version="1.1", domain_name="www.example.com")
@@ -151,9 +153,18 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 
+# Where the device matters.
+DEVICES = {
+    "monitor_ping_command": replace(
+        DEVICE,
+        observation=Observation(reachable=True, sentence="", facts={"ping": "/etc/haproxy/haproxy.cfg.balancer-ping"}),
+    ),
+}
+
+
 def rendered(case: str) -> bytes:
     balancers, monitors = CASES[case]()
-    spec = DeviceSpec(device=DEVICE, load_balancers=balancers, monitors=monitors, revision=1)
+    spec = DeviceSpec(device=DEVICES.get(case, DEVICE), load_balancers=balancers, monitors=monitors, revision=1)
     made = render.candidate(spec)
     assert not made.rejected, made.rejected
     return file.compose(HAND_WRITTEN, device_id=DEVICE.id, head=made.head, blocks=made.blocks).content

@@ -111,10 +111,10 @@ class DeployingCase(unittest.TestCase):
         self.addCleanup(host.stop)
         return host.start()
 
-    def backends(self, count: int) -> list[Backend]:
+    def backends(self, count: int, address: str = "127.0.0.1") -> list[Backend]:
         made = []
         for _ in range(count):
-            backend = Backend(self.directory / f"backend{next(self._numbers)}")
+            backend = Backend(self.directory / f"backend{next(self._numbers)}", address=address)
             self.addCleanup(backend.stop)
             made.append(backend.start())
         return made

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import http.client
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +188,63 @@ class TrafficThroughTheService(ServiceCase):
         client.close()
         self.assertEqual(statuses, {200: 500})
 
+    def test_many_at_once_are_all_answered_and_deployed(self) -> None:
+        ports = [free_port() for _ in range(30)]
+        with ThreadPoolExecutor(30) as pool:
+            answers = list(
+                pool.map(lambda port: self.service.call("POST", "/foo/loadbalancers", self.body(port)), ports)
+            )
+        self.assertEqual({answer.status for answer in answers}, {202})
+        self.assertEqual({answer.json["loadbalancer"]["status"] for answer in answers}, {"ACTIVE"})
+        self.assertEqual({fetch(port).status for port in ports}, {200})
+        paths = [f"/foo/loadbalancers/{answer.json['loadbalancer']['id']}" for answer in answers]
+        with ThreadPoolExecutor(30) as pool:
+            deleted = list(pool.map(lambda path: self.service.call("DELETE", path).status, paths))
+        self.assertEqual(set(deleted), {204})
+
+    def test_what_a_dry_run_tells_is_then_done(self) -> None:
+        port, other = free_port(), free_port()
+        balancer = self.service.create(self.body(port))
+        node = self.nodes(balancer)[0]["id"]
+        path = f"/foo/loadbalancers/{balancer}"
+        sticky = {"type": "SOURCE_IP", "timeout": 60}
+        for method, at, body, status in (
+            ("PUT", f"{path}/nodes/{node}", {"weight": 5}, 200),
+            ("PUT", f"{path}/nodes/{node}/outofservice", None, 200),
+            ("POST", f"{path}/sessionPersistence", sticky, 200),
+            ("PUT", path, {"algorithm": "LEAST_CONNECTION"}, 202),
+            ("DELETE", path, None, 204),
+        ):
+            with self.subTest(f"{method} {at} {body}"):
+                before = self.host.read_config()
+                told = self.call(method, f"{at}?dry_run=1", body)["dry_run"]
+                self.assertEqual(self.host.read_config(), before)
+                self.assertEqual(fetch(port).status, 200)
+                self.call(method, at, body, status=status)
+                newest = self.call("GET", f"/devices/{self.device_id}/deployments")["deployments"][0]
+                done = self.call("GET", f"/devices/{self.device_id}/deployments/{newest['n']}")["deployment"]
+                self.assertEqual((done["plan"], done["outcome"]), (told["plan"], "APPLIED"))
+                after = self.host.read_config()
+                lines = difflib.ndiff(before.decode().splitlines(), after.decode().splitlines())
+                really = sorted(line[0] + line[2:] for line in lines if line[0] in "+-")
+                self.assertEqual(changed(done["diff"]), really)
+                (device,) = told["devices"]
+                if method == "DELETE":
+                    # The markers, and what all share, go with the last one.
+                    self.assertLessEqual(set(changed(device["diff"], only=balancer)), set(really))
+                else:
+                    self.assertEqual(changed(device["diff"]), really)
+        told = self.call("POST", "/foo/loadbalancers?dry_run=1", self.body(other))["dry_run"]
+        self.assertEqual(told["plan"], "reload")
+        self.assertIn(f"+    bind *:{other}\n", told["devices"][0]["diff"])
+        self.assertFalse(_answers(other))
+
+    def test_failures_are_in_the_history(self) -> None:
+        bad = self.service.create(self.body(self.backends[0].port), status="ERROR")
+        newest = self.call("GET", f"/devices/{self.device_id}/deployments?limit=1")["deployments"][0]
+        self.assertIn(str(self.backends[0].port), newest["rejected"][bad])
+        self.assertNotIn(self.host.password or "-", str(newest))
+
     def test_a_taken_port_is_refused_and_nothing_changes(self) -> None:
         port = free_port()
         self.service.create(self.body(port))
@@ -276,6 +336,7 @@ class Commands(unittest.TestCase):
         done = subprocess.run(self.service.command(), capture_output=True, text=True, timeout=30, cwd=self.root)
         self.assertEqual(done.returncode, 1)
         self.assertIn("--dbsync", done.stderr)
+        self.assertIn(str(self.service.config_file), done.stderr, "the command is for another database")
         self.assertNotIn("Traceback", done.stderr)
 
     def test_help_names_every_option(self) -> None:
@@ -283,6 +344,20 @@ class Commands(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         for option in ("--dbsync", "--bind_port", "--debug", "--config-file", "--workers"):
             self.assertIn(option, done.stdout.replace("bind-port", "bind_port"))
+
+    def test_an_idle_api_without_a_worker_stops_at_once(self) -> None:
+        self.service = RunningService(self.root, {"DEFAULT": {"workers": "0"}})
+        with self.service:
+            began = time.monotonic()
+            self.assertEqual(self.service.stop(), 0)
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_a_path_that_cannot_be_used_is_told(self) -> None:
+        service = RunningService(self.root / "a $place")
+        done = subprocess.run(service.command("--dbsync"), capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("a $place", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
 
     def test_a_paste_file_is_a_configuration_file(self) -> None:
         paste = self.root / "paste.ini"
@@ -301,6 +376,18 @@ class Commands(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn(str(self.service.port), done.stderr)
         self.assertNotIn("Traceback", done.stderr)
+
+
+def changed(diff: str, *, only: str | None = None) -> list[str]:
+    """The lines that a unified diff takes away and adds; of several texts, those of all or of one."""
+    parts = diff.split("--- before")[1:]
+    return sorted(
+        line
+        for part in parts
+        if only is None or part.startswith(f"/{only}\n")
+        for line in part.splitlines()[2:]
+        if line[0] in "+-"
+    )
 
 
 def _answers(port: int) -> bool:

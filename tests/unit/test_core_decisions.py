@@ -42,7 +42,7 @@ class Changes(unittest.TestCase):
     def test_unknown_children_are_refused(self) -> None:
         for change in (
             changes.remove_member("x"),
-            changes.set_rotation("x", Rotation.OUT),
+            changes.replace_member("x", lambda each: each),
             changes.remove_listener("x"),
             changes.remove_monitor("x"),
             changes.remove_persistence("x"),
@@ -54,13 +54,13 @@ class Changes(unittest.TestCase):
     def test_rotation(self) -> None:
         before = tree()
         first = before.load_balancer.pools[0].members[0]
-        after = changes.set_rotation(first.id, Rotation.OUT)(before)
+        after = changes.replace_member(first.id, lambda each: replace(each, rotation=Rotation.OUT))(before)
         self.assertEqual([m.rotation for m in after.load_balancer.pools[0].members], [Rotation.OUT, Rotation.IN])
 
     def test_listeners_at_one_address_share_the_virtual_ip(self) -> None:
         before = tree(("192.0.2.1", 80))
         listener = Listener(id=new_id(), protocol=Protocol.HTTP, port=81)
-        after = changes.add_listener(listener, VirtualIp(id=new_id(), address="192.0.2.1"))(before)
+        after = changes.place_listener(listener, VirtualIp(id=new_id(), address="192.0.2.1"))(before)
         self.assertEqual(len(after.load_balancer.virtual_ips), 1)
         self.assertEqual(rules.wanted_addresses(after.load_balancer), {("192.0.2.1", 80), ("192.0.2.1", 81)})
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from balancer.core.model import Bind
 from balancer.drivers.haproxy import file
+from balancer.drivers.haproxy.addresses import entry
 from balancer.drivers.haproxy.file import FileError, Sidecar, compose, parse, split
 
 DEVICE = "d" * 32
@@ -190,7 +191,14 @@ class TestSidecar(unittest.TestCase):
     def test_it_comes_back(self) -> None:
         for sidecar in (
             Sidecar(device_id=DEVICE, epoch=7),
-            Sidecar(device_id=DEVICE, epoch=1, digest="x", added_lf=True, addresses=("192.0.2.1",), started=True),
+            Sidecar(
+                device_id=DEVICE,
+                epoch=1,
+                digest="x",
+                added_lf=True,
+                addresses=(entry("192.0.2.1/24 dev eth0"),),
+                started=True,
+            ),
         ):
             self.assertEqual(sidecar, file.load_sidecar(file.dump_sidecar(sidecar)))
 
@@ -212,6 +220,26 @@ class TestDiff(unittest.TestCase):
         self.assertIn("@@ -47,7 +47,7 @@", shown)
         self.assertIn("-50\n+fifty\n", shown)
         self.assertEqual("", file.diff(b"x\n", b"x\n"))
+
+    def test_of_two_files_the_blocks_are_shown_and_nothing_that_is_hand_written(self) -> None:
+        def whole(hand_written: str, port: int) -> bytes:
+            blocks = {DEVICE: f"frontend fe-{DEVICE}\n    bind *:{port}\n"}
+            return file.compose(hand_written.encode(), device_id=DEVICE, head="", blocks=blocks).content
+
+        secret = "global\n    stats auth admin:hush\n"
+        first = file.block_diff(secret.encode(), whole(secret, 80))
+        self.assertIn("@@ -2,0 +3,4 @@\n+# ----- BEGIN", first)
+        self.assertNotIn("hush", first)
+        # The numbers are those of lines in the files, of which one got longer meanwhile.
+        later = file.block_diff(whole(secret, 80), whole(f"# hush\n{secret}", 81))
+        self.assertIn("@@ -3,4 +4,4 @@", later)
+        self.assertIn("-    bind *:80\n+    bind *:81\n", later)
+        self.assertNotIn("hush", later)
+        # Text behind the block moves in front of it.
+        self.assertEqual("", file.block_diff(whole(secret, 80) + b"# hush\n", whole(secret + "# hush\n", 80)))
+        gone = file.block_diff(whole(secret, 80), secret.encode())
+        self.assertNotIn("hush", gone)
+        self.assertEqual(4, sum(line.startswith("-") for line in gone.splitlines()[2:]))
 
     def test_a_very_long_one_is_summed_up(self) -> None:
         old = "".join(f"a{number}\n" for number in range(3000)).encode()

@@ -180,6 +180,13 @@ class TestPlan(unittest.TestCase):
                 made = plan(old=old, new=new, has_block=has_block, verified=verified, running=running)
                 self.assertEqual(expected, made.action)
 
+    def test_what_a_deployment_left_behind_is_removed_when_nothing_else_is_to_be_done(self) -> None:
+        for running in (True, False):
+            made = plan(old=b"a", new=b"a", has_block=False, verified=True, running=running, leftovers=True)
+            self.assertEqual((Action.INSTALL, True), (made.action, "cut off" in made.reason))
+        made = plan(old=b"a", new=b"b", has_block=True, verified=True, running=True, leftovers=True)
+        self.assertEqual(Action.RELOAD, made.action)
+
 
 class TestPortConflicts(unittest.TestCase):
     def conflict(self, wanted: str, *others: tuple[str, int], old: str = "", running: bool = True) -> bool:

@@ -66,7 +66,7 @@ class TestNotices(unittest.TestCase):
 
     def test_what_haproxy_cannot_express_is_told(self) -> None:
         check = monitor(0, MonitorType.PING)
-        self.assertIn("does not ping", self.notices(balancer(monitors=(check,)), MonitorType.PING))
+        self.assertIn("cannot ping", self.notices(balancer(monitors=(check,)), MonitorType.PING))
         self.assertIn("rateBandwidth", self.notices(balancer(member(1, extras={"rateBandwidth": 12}))))
         self.assertIn("rateConnection", self.notices(balancer(member(1, extras={"rateConnection": 1}))))
         cookie = SessionPersistence(id=oid(1), kind=PersistenceKind.HTTP_COOKIE)

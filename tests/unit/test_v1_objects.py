@@ -27,6 +27,7 @@ from balancer.core.model import (
     Protocol,
     Rotation,
     SessionPersistence,
+    Statistics,
     Tree,
     VirtualIp,
 )
@@ -286,18 +287,18 @@ class TestOtherDialects(unittest.TestCase):
     MONITOR = HealthMonitor(id="e" * 32, project_id="p", type=MonitorType.TLS_HELLO, delay=1.5, timeout=1)
 
     def test_reads_are_total(self) -> None:
-        nothing = views.details(tree(), None)
+        nothing = views.details(tree(), None, Statistics())
         self.assertEqual([], nothing["nodes"])
         listeners = (self.LISTENER, replace(self.LISTENER, id="d" * 32, virtual_ip_ids=("b" * 32,)))
         full = replace(tree(pools=self.POOLS, virtual_ips=self.VIPS, listeners=listeners), monitors=(self.MONITOR,))
-        view = views.details(full, None)
+        view = views.details(full, None, Statistics())
         self.assertEqual("SOURCE_IP_PORT", view["algorithm"])
         self.assertEqual(2, len(view["nodes"]))
         self.assertEqual(2, len(view["sessionPersistence"]))
         self.assertEqual(["192.0.2.1", "2001:db8::1"], [vip["address"] for vip in view["virtualIps"]])
         self.assertEqual("TLS-HELLO", view["healthMonitor"][0]["type"])
         self.assertEqual((1.5, 1), (view["healthMonitor"][0]["delay"], view["healthMonitor"][0]["timeout"]))
-        self.assertEqual("c" * 32, views.virtual_ips(tree(listeners=listeners))[0]["id"])
+        self.assertEqual("c" * 32, views.virtual_ips(tree(listeners=listeners), Statistics())[0]["id"])
 
     def test_changes_that_cannot_be_expressed(self) -> None:
         node = {"address": "192.0.2.9", "port": 9}

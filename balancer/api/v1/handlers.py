@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import TypeVar
 
 import webob
 
@@ -11,8 +13,12 @@ from balancer.api.wsgi import Request, reply
 from balancer.config import Settings
 from balancer.core import changes
 from balancer.core.changes import Change
-from balancer.core.model import Tree
+from balancer.core.model import Device, Statistics, Tree
 from balancer.core.service import Service
+
+_Result = TypeVar("_Result", Tree, Device)
+
+_MOST_DEPLOYMENTS = 1000
 
 
 class Handlers:
@@ -27,20 +33,29 @@ class Handlers:
 
     def register_device(self, request: Request) -> webob.Response:
         device = parse.device(request.json_object())
-        stored = self._service.register_device(request.caller, device)
-        return reply({"device": views.device(stored, reveal=True)})
+        return self._write(
+            request,
+            lambda service: service.register_device(request.caller, device),
+            lambda stored: reply({"device": views.device(stored, reveal=True)}),
+        )
 
     def show_device(self, request: Request) -> webob.Response:
         return reply({"device": views.device(self._service.device(request.caller, _device_id(request)))})
 
     def change_device(self, request: Request) -> webob.Response:
         change = parse.device_change(request.json_object())
-        stored = self._service.change_device(request.caller, _device_id(request), change)
-        return reply({"device": views.device(stored)})
+        device_id = _device_id(request)
+        return self._write(
+            request, lambda service: service.change_device(request.caller, device_id, change), _shown_device
+        )
 
     def remove_device(self, request: Request) -> webob.Response:
-        self._service.remove_device(request.caller, _device_id(request), force=request.flag("force"))
-        return reply(None, HTTPStatus.NO_CONTENT)
+        device_id, force = _device_id(request), request.flag("force")
+        return self._write(
+            request,
+            lambda service: service.remove_device(request.caller, device_id, force=force),
+            lambda _: reply(None, HTTPStatus.NO_CONTENT),
+        )
 
     def show_device_info(self, request: Request) -> webob.Response:
         device_id = _device_id(request)
@@ -52,10 +67,22 @@ class Handlers:
         return reply({"device": views.device_info(device, age=self._service.observation_age(device))})
 
     def retry_device(self, request: Request) -> webob.Response:
-        return reply({"device": views.device(self._service.retry_device(request.caller, _device_id(request)))})
+        device_id = _device_id(request)
+        return self._write(request, lambda service: service.retry_device(request.caller, device_id), _shown_device)
 
     def adopt_device(self, request: Request) -> webob.Response:
-        return reply({"device": views.device(self._service.adopt_device(request.caller, _device_id(request)))})
+        device_id = _device_id(request)
+        return self._write(request, lambda service: service.adopt_device(request.caller, device_id), _shown_device)
+
+    def list_deployments(self, request: Request) -> webob.Response:
+        limit = request.number("limit", 20, least=1, most=_MOST_DEPLOYMENTS)
+        found = self._service.deployments(request.caller, _device_id(request), limit=limit)
+        return reply({"deployments": [views.deployment(each) for each in found]})
+
+    def show_deployment(self, request: Request) -> webob.Response:
+        number = parse.path_number("Deployment", request.part("n"))
+        found = self._service.deployment(request.caller, _device_id(request), number)
+        return reply({"deployment": {**views.deployment(found), "diff": found.diff}})
 
     def list_algorithms(self, request: Request) -> webob.Response:
         return reply({"algorithms": parse.algorithm_names(self._service.capabilities(request.caller))})
@@ -73,83 +100,119 @@ class Handlers:
         return self._listed([tree for tree in trees if views.serves_vm(tree, request.part("vm_id"))])
 
     def _listed(self, trees: list[Tree]) -> webob.Response:
-        devices = self._service.devices_of(trees)
+        devices, seen = self._service.devices_of(trees), self._service.statistics_of(trees)
         return reply(
-            {"loadbalancers": [views.load_balancer(tree, devices.get(tree.load_balancer.device_id)) for tree in trees]}
+            {
+                "loadbalancers": [
+                    views.load_balancer(tree, devices.get(tree.load_balancer.device_id), seen[tree.load_balancer.id])
+                    for tree in trees
+                ]
+            }
         )
 
     def create_load_balancer(self, request: Request) -> webob.Response:
         offered = self._service.capabilities(request.caller)
         tree, device_id = parse.load_balancer(request.json_object(), request.part("tenant"), offered)
-        stored = self._service.create(request.caller, tree, device_id=device_id)
-        return self._accepted(request, self._settled(request, stored))
+        return self._write(
+            request,
+            lambda service: service.create(request.caller, tree, device_id=device_id),
+            lambda stored: self._accepted(request, self._settled(request, stored)),
+        )
 
     def show_load_balancer(self, request: Request) -> webob.Response:
         tree = self._tree(request)
-        return reply({"loadbalancer": views.load_balancer(tree, self._service.device_of(tree))})
+        return reply({"loadbalancer": views.load_balancer(tree, self._service.device_of(tree), self._seen(tree))})
 
     def show_details(self, request: Request) -> webob.Response:
         tree = self._tree(request)
-        return reply(views.details(tree, self._service.device_of(tree)))
+        return reply(views.details(tree, self._service.device_of(tree), self._seen(tree)))
+
+    def show_statistics(self, request: Request) -> webob.Response:
+        if request.flag("refresh"):
+            seconds = 0.0 if _asynchronous(request) else self._wait_seconds
+            self._service.refresh_statistics(
+                request.caller, request.part("tenant"), _load_balancer_id(request), seconds
+            )
+        tree = self._tree(request)
+        return reply({"stats": views.statistics(tree, self._seen(tree))})
 
     def change_load_balancer(self, request: Request) -> webob.Response:
         offered = self._service.capabilities(request.caller)
-        tree = self._change(request, parse.load_balancer_change(request.json_object(), offered))
-        return self._accepted(request, tree)
+        change = parse.load_balancer_change(request.json_object(), offered)
+        return self._change(request, change, lambda tree: self._accepted(request, tree))
 
     def delete_load_balancer(self, request: Request) -> webob.Response:
-        tree = self._service.delete(request.caller, request.part("tenant"), _load_balancer_id(request))
-        self._settled(request, tree)
-        return _marked(request, reply(None, HTTPStatus.NO_CONTENT))
+        load_balancer_id = _load_balancer_id(request)
+
+        def answer(tree: Tree) -> webob.Response:
+            self._settled(request, tree)
+            return _marked(request, reply(None, HTTPStatus.NO_CONTENT))
+
+        return self._write(
+            request, lambda service: service.delete(request.caller, request.part("tenant"), load_balancer_id), answer
+        )
 
     # --- nodes -------------------------------------------------------------------------------------
 
     def list_nodes(self, request: Request) -> webob.Response:
-        return reply({"nodes": views.nodes(self._tree(request))})
+        tree = self._tree(request)
+        return reply({"nodes": views.nodes(tree, self._seen(tree))})
 
     def add_nodes(self, request: Request) -> webob.Response:
         members, change = parse.nodes(request.json_object())
-        tree = self._change(request, change)
-        return _marked(request, reply({"nodes": views.nodes(tree, [member.id for member in members])}))
+        ids = [member.id for member in members]
+        return self._change(
+            request, change, lambda tree: _done(request, {"nodes": views.nodes(tree, self._seen(tree), ids)})
+        )
 
     def show_node(self, request: Request) -> webob.Response:
-        return reply({"node": views.node(self._tree(request), _node_id(request))})
+        tree = self._tree(request)
+        return reply({"node": views.node(tree, self._seen(tree), _node_id(request))})
 
     def change_node(self, request: Request) -> webob.Response:
-        tree = self._change(request, parse.node_change(_node_id(request), request.json_object()))
-        return _marked(request, reply({"node": views.node(tree, _node_id(request))}))
+        return self._changed_node(request, parse.node_change(_node_id(request), request.json_object()))
 
     def change_node_status(self, request: Request) -> webob.Response:
-        tree = self._change(request, parse.node_status_change(_node_id(request), request.part("status")))
-        return _marked(request, reply({"node": views.node(tree, _node_id(request))}))
+        return self._changed_node(request, parse.node_status_change(_node_id(request), request.part("status")))
+
+    def _changed_node(self, request: Request, change: Change) -> webob.Response:
+        node_id = _node_id(request)
+        return self._change(
+            request, change, lambda tree: _done(request, {"node": views.node(tree, self._seen(tree), node_id)})
+        )
 
     def remove_node(self, request: Request) -> webob.Response:
-        self._change(request, parse.without_node(_node_id(request)))
-        return _marked(request, reply(None, HTTPStatus.NO_CONTENT))
+        return self._change(request, parse.without_node(_node_id(request)), lambda _: _done(request, None))
 
     # --- virtual IPs -----------------------------------------------------------------------------------
 
     def list_virtual_ips(self, request: Request) -> webob.Response:
-        return reply({"virtualIps": views.virtual_ips(self._tree(request))})
+        tree = self._tree(request)
+        return reply({"virtualIps": views.virtual_ips(tree, self._seen(tree))})
 
     def add_virtual_ip(self, request: Request) -> webob.Response:
         offered = self._service.capabilities(request.caller)
         virtual_ip_id, change = parse.virtual_ip(request.json_object(), offered)
-        tree = self._change(request, change)
-        return _marked(request, reply({"virtualIp": views.virtual_ip(tree, virtual_ip_id)}))
+        return self._changed_virtual_ip(request, virtual_ip_id, change)
 
     def show_virtual_ip(self, request: Request) -> webob.Response:
-        return reply({"virtualIp": views.virtual_ip(self._tree(request), _virtual_ip_id(request))})
+        tree = self._tree(request)
+        return reply({"virtualIp": views.virtual_ip(tree, self._seen(tree), _virtual_ip_id(request))})
 
     def change_virtual_ip(self, request: Request) -> webob.Response:
         offered = self._service.capabilities(request.caller)
-        change = parse.virtual_ip_change(_virtual_ip_id(request), request.json_object(), offered)
-        tree = self._change(request, change)
-        return _marked(request, reply({"virtualIp": views.virtual_ip(tree, _virtual_ip_id(request))}))
+        virtual_ip_id = _virtual_ip_id(request)
+        change = parse.virtual_ip_change(virtual_ip_id, request.json_object(), offered)
+        return self._changed_virtual_ip(request, virtual_ip_id, change)
+
+    def _changed_virtual_ip(self, request: Request, virtual_ip_id: str, change: Change) -> webob.Response:
+        def answer(tree: Tree) -> webob.Response:
+            return _done(request, {"virtualIp": views.virtual_ip(tree, self._seen(tree), virtual_ip_id)})
+
+        return self._change(request, change, answer)
 
     def remove_virtual_ip(self, request: Request) -> webob.Response:
-        self._change(request, changes.remove_listener(_virtual_ip_id(request)))
-        return _marked(request, reply(None, HTTPStatus.NO_CONTENT))
+        return self._change(request, changes.remove_listener(_virtual_ip_id(request)), lambda _: _done(request, None))
 
     # --- health monitors -----------------------------------------------------------------------------------
 
@@ -158,15 +221,15 @@ class Handlers:
 
     def add_health_monitor(self, request: Request) -> webob.Response:
         monitor, change = parse.health_monitoring(request.json_object(), request.part("tenant"))
-        tree = self._change(request, change)
-        return _marked(request, reply({"healthMonitoring": views.health_monitor(tree, monitor.id)}))
+        return self._change(
+            request, change, lambda tree: _done(request, {"healthMonitoring": views.health_monitor(tree, monitor.id)})
+        )
 
     def show_health_monitor(self, request: Request) -> webob.Response:
         return reply({"healthMonitoring": views.health_monitor(self._tree(request), _monitor_id(request))})
 
     def remove_health_monitor(self, request: Request) -> webob.Response:
-        self._change(request, changes.remove_monitor(_monitor_id(request)))
-        return _marked(request, reply(None, HTTPStatus.NO_CONTENT))
+        return self._change(request, changes.remove_monitor(_monitor_id(request)), lambda _: _done(request, None))
 
     # --- session persistence -----------------------------------------------------------------------------------
 
@@ -175,25 +238,47 @@ class Handlers:
 
     def add_session_persistence(self, request: Request) -> webob.Response:
         sticky, change = parse.session_persistence(request.json_object())
-        tree = self._change(request, change)
-        return _marked(request, reply({"sessionPersistence": views.session_persistence(tree, sticky.id)}))
+        return self._change(
+            request,
+            change,
+            lambda tree: _done(request, {"sessionPersistence": views.session_persistence(tree, sticky.id)}),
+        )
 
     def show_session_persistence(self, request: Request) -> webob.Response:
         view = views.session_persistence(self._tree(request), _sticky_id(request))
         return reply({"sessionPersistence": view})
 
     def remove_session_persistence(self, request: Request) -> webob.Response:
-        self._change(request, parse.without_session_persistence(_sticky_id(request)))
-        return _marked(request, reply(None, HTTPStatus.NO_CONTENT))
+        change = parse.without_session_persistence(_sticky_id(request))
+        return self._change(request, change, lambda _: _done(request, None))
 
     # --- what they share -----------------------------------------------------------------------------------------
 
     def _tree(self, request: Request) -> Tree:
         return self._service.load_balancer(request.caller, request.part("tenant"), _load_balancer_id(request))
 
-    def _change(self, request: Request, change: Change) -> Tree:
-        tree = self._service.change(request.caller, request.part("tenant"), _load_balancer_id(request), change)
-        return self._settled(request, tree)
+    def _seen(self, tree: Tree) -> Statistics:
+        return self._service.statistics_of([tree])[tree.load_balancer.id]
+
+    def _write(
+        self,
+        request: Request,
+        write: Callable[[Service], _Result],
+        answer: Callable[[_Result], webob.Response],
+    ) -> webob.Response:
+        """Every write goes this way: done and answered, or tried out with ``?dry_run=1``."""
+        if request.flag("dry_run"):
+            return reply({"dry_run": views.dry_run(self._service.preview(request.caller, write))})
+        return answer(write(self._service))
+
+    def _change(self, request: Request, change: Change, answer: Callable[[Tree], webob.Response]) -> webob.Response:
+        """`answer` gets the tree once it is deployed."""
+        load_balancer_id = _load_balancer_id(request)
+        return self._write(
+            request,
+            lambda service: service.change(request.caller, request.part("tenant"), load_balancer_id, change),
+            lambda tree: answer(self._settled(request, tree)),
+        )
 
     def _settled(self, request: Request, tree: Tree) -> Tree:
         """The tree once its deployment has ended, or as it is when the time for that is over."""
@@ -208,6 +293,15 @@ class Handlers:
 
 def _asynchronous(request: Request) -> bool:
     return request.prefers("respond-async")
+
+
+def _shown_device(device: Device) -> webob.Response:
+    return reply({"device": views.device(device)})
+
+
+def _done(request: Request, body: views.View | None) -> webob.Response:
+    """The answer to a change of a load balancer's children."""
+    return _marked(request, reply(body, HTTPStatus.OK if body is not None else HTTPStatus.NO_CONTENT))
 
 
 def _marked(request: Request, response: webob.Response) -> webob.Response:

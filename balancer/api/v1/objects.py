@@ -204,7 +204,10 @@ def _credential(present: Credential, values: Values) -> Credential:
         for key in ("password", "private_key", "key_filename")
         if key in values and values[key] != MASKED
     }
-    if any(given.values()):
+    secrets = [key for key, value in given.items() if value]
+    if len(secrets) > 1:
+        raise InvalidInput(f"{' and '.join(secrets)} exclude each other", field=secrets[-1])
+    if secrets:
         kept = {key: getattr(present, key) for key in ("password", "private_key") if values.get(key) == MASKED}
         return Credential(**{**kept, **given})
     return replace(present, **given)
@@ -406,8 +409,9 @@ def _apply_virtual_ip(item: ListenerAt, values: Values) -> ListenerAt:
         if "mask" in values:
             raise InvalidInput("mask must be a netmask or a prefix length up to 32 for an IPv4 address", field="mask")
         length = None
-    if address != "*" and values.get("ipVersion") not in (None, f"IPv{version}"):
-        raise InvalidInput(f"ipVersion must be IPv{version} for the address {address}", field="ipVersion")
+    if values.get("ipVersion") not in (None, f"IPv{version}"):
+        shown = "0.0.0.0; every IPv6 address is ::" if address == "*" else address
+        raise InvalidInput(f"ipVersion must be IPv{version} for the address {shown}", field="ipVersion")
     listener = replace(listener, **_pick(values, name="name", port="port"))
     if values.get("protocol") is not None:
         listener = with_protocol(listener, Protocol(values["protocol"]))

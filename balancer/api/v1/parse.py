@@ -6,6 +6,7 @@ All raise `InvalidInput` with the path of the field; a change that this dialect 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -59,6 +60,13 @@ def path_id(kind: str, text: str) -> str:
         return object_id(text)
     except ValueError:
         raise NotFound(kind, text) from None
+
+
+def path_number(kind: str, text: str) -> int:
+    """A number from a path. Raises `NotFound`."""
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise NotFound(kind, text)
+    return int(text)
 
 
 def _only_pool(tree: Tree) -> Pool:
@@ -294,27 +302,15 @@ def _address(tree: Tree, address: str) -> VirtualIp | None:
 
 
 def _placed(tree: Tree, item: ListenerAt) -> Tree:
-    """The listener, new or changed, at its address, which it shares with those at the same one."""
+    """The listener, new or changed, at its address; one address has one mask within a load balancer."""
     listener, wanted = item
-    balancer = tree.load_balancer
     present = _address(tree, wanted.address)
-    if present is None:
-        virtual_ip = replace(wanted, id=objects.new_id())
-        addresses = (*balancer.virtual_ips, virtual_ip)
-    else:
+    if present is not None:
         length = present.prefix_length if wanted.prefix_length is None else wanted.prefix_length
         if present.id != wanted.id and present.prefix_length not in (None, length):
             raise InvalidInput(f"mask is not that of the other virtual IPs at {present.address}", field="mask")
-        virtual_ip = replace(present, prefix_length=length)
-        addresses = tuple(virtual_ip if vip.id == present.id else vip for vip in balancer.virtual_ips)
-    listener = replace(listener, virtual_ip_ids=(virtual_ip.id,))
-    others = balancer.listeners
-    if any(other.id == listener.id for other in others):
-        listeners = tuple(listener if other.id == listener.id else other for other in others)
-    else:
-        listeners = (*others, listener)
-    placed = replace(balancer, virtual_ips=addresses, listeners=listeners)
-    return changes.drop_unused_virtual_ips(replace(tree, load_balancer=placed))
+        wanted = replace(wanted, prefix_length=length)
+    return changes.place_listener(listener, wanted)(tree)
 
 
 # --- health monitors and session persistence ------------------------------------------------------------------

@@ -26,6 +26,8 @@ def table(service: Service, settings: Settings) -> Table:
             "DELETE": does.remove_device,
         },
         "/devices/{device_id}/info": {"GET": does.show_device_info},
+        "/devices/{device_id}/deployments": {"GET": does.list_deployments},
+        "/devices/{device_id}/deployments/{n}": {"GET": does.show_deployment},
         "/devices/{device_id}/retry": {"POST": does.retry_device},
         "/devices/{device_id}/adopt": {"POST": does.adopt_device},
         "/algorithms": {"GET": does.list_algorithms},
@@ -44,6 +46,7 @@ def table(service: Service, settings: Settings) -> Table:
             "DELETE": does.delete_load_balancer,
         },
         f"{BALANCER}/details": {"GET": does.show_details},
+        f"{BALANCER}/stats": {"GET": does.show_statistics},
         # Old scripts add one node, or one health monitor, with PUT.
         f"{BALANCER}/nodes": {"GET": does.list_nodes, "POST": does.add_nodes, "PUT": does.add_nodes},
         f"{BALANCER}/nodes/{{node_id}}": {

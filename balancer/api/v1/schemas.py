@@ -49,6 +49,7 @@ _ID = _read_only("The id, 32 hex digits.")
 _DEPLOYED = _read_only('"True" when the device runs what is stored, else "False".')
 _CREATED = _read_only("When it was stored, ISO 8601, UTC.")
 _UPDATED = _read_only("When it was changed last, ISO 8601, UTC.")
+_SEEN = "null while nothing is known. How old this is, `/stats` tells."
 _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 
 _ALGORITHM: Schema = {
@@ -203,6 +204,11 @@ LOAD_BALANCER: Schema = {
         "device_id": _read_only("The device it is on. In the request that creates it: pins it to that device."),
         "status": _read_only("`BUILD`, `ACTIVE`, `PENDING_UPDATE` or `ERROR`."),
         "status_reason": _read_only("Why it is in that status, and what the device could not express."),
+        "operating_status": _read_only(
+            "How it was last seen: `ONLINE`, `DEGRADED` (some nodes are down, or a virtual IP has as many connections "
+            "as it may), `ERROR` (all nodes are down, or a virtual IP is not served), `OFFLINE` (switched off); "
+            + _SEEN
+        ),
         "tenant_id": _read_only("The project."),
         "deployed": _DEPLOYED,
         "created_at": _CREATED,
@@ -343,6 +349,10 @@ NODE: Schema = {
             "description": "The value that an HTTP_COOKIE persistence uses for it.",
             "x-haproxy": "`cookie` of the server",
         },
+        "operating_status": _read_only(
+            "How it was last seen: `ONLINE`, `ERROR` (its checks fail), `DRAINING`, `OFFLINE` (out of rotation), "
+            "`NO_MONITOR` (nobody checks it); " + _SEEN
+        ),
         "deployed": _DEPLOYED,
     },
 }
@@ -397,6 +407,10 @@ VIRTUAL_IP: Schema = {
         "lb_id": _read_only("The load balancer."),
         "sf_id": _stored("Free text."),
         "status": _read_only("That of the load balancer."),
+        "operating_status": _read_only(
+            "How it was last seen: `ONLINE`, `DEGRADED` (it has as many connections as it may), `ERROR` (it is not "
+            "served), `OFFLINE` (switched off); " + _SEEN
+        ),
         "deployed": _DEPLOYED,
     },
 }
@@ -505,5 +519,30 @@ SESSION_PERSISTENCE: Schema = {
             "x-stored": True,
             "x-haproxy": "told in `status_reason` when it is not expressed",
         },
+    },
+}
+
+_COUNTERS: Schema = {
+    "bytes_in": {**_read_only("Bytes that came from clients."), "x-haproxy": "`bin`"},
+    "bytes_out": {**_read_only("Bytes that went to clients."), "x-haproxy": "`bout`"},
+    "active_connections": {**_read_only("Connections at that moment."), "x-haproxy": "`scur`"},
+    "total_connections": {**_read_only("Connections so far; of a node, requests with HTTP."), "x-haproxy": "`stot`"},
+    "request_errors": {
+        **_read_only("Requests that were malformed or cut off; of a node, connections and answers that failed."),
+        "x-haproxy": "`ereq`; of a server `econ` + `eresp`",
+    },
+}
+
+STATISTICS: Schema = {
+    "title": "stats",
+    "type": "object",
+    "properties": {
+        "observed_at": _read_only("When the device was last asked, ISO 8601, UTC; null when it never was."),
+        "age": _read_only("How many seconds ago that was."),
+        "status": _read_only("`operating_status` of the load balancer."),
+        "virtualIps": _read_only("For each virtual IP `id`, `status` (its `operating_status`) and the counters below."),
+        "nodes": _read_only("For each node `id`, `status` (its `operating_status`) and the counters below."),
+        "total": _read_only("The counters of all virtual IPs together, those included that were removed."),
+        **_COUNTERS,
     },
 }

@@ -3,14 +3,34 @@ dialect are shown as far as this one has words for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from balancer.api.v1 import objects
 from balancer.api.v1.objects import Balancer, ListenerAt
-from balancer.core.model import Device, HealthMonitor, Listener, Member, SessionPersistence, Tree
-from balancer.core.status import device_status, load_balancer_reason, load_balancer_status
+from balancer.core.model import (
+    Counters,
+    Deployment,
+    Device,
+    HealthMonitor,
+    Listener,
+    Member,
+    OperatingStatus,
+    Preview,
+    SessionPersistence,
+    Statistics,
+    Tree,
+)
+from balancer.core.statistics import ZERO, total
+from balancer.core.status import (
+    device_status,
+    listener_operating_status,
+    load_balancer_operating_status,
+    load_balancer_reason,
+    load_balancer_status,
+    member_operating_status,
+)
 from balancer.exceptions import NotFound
 
 View = dict[str, Any]
@@ -19,6 +39,10 @@ _Child = TypeVar("_Child", Member, Listener, HealthMonitor, SessionPersistence)
 
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _moment(seconds: float) -> str | None:
+    return _time(datetime.fromtimestamp(seconds, UTC))
 
 
 def _times(item: Any) -> View:
@@ -77,6 +101,45 @@ def device_info(item: Device, *, age: float | None) -> View:
     return view
 
 
+def deployment(item: Deployment) -> View:
+    """Without its diff."""
+    return {
+        "n": item.number,
+        "device_id": item.device_id,
+        "revision": item.revision,
+        "outcome": item.outcome.value,
+        "plan": item.plan,
+        "reason": item.sentence,
+        "rejected": dict(item.rejected),
+        "started_at": _moment(item.started_at),
+        "last_started_at": _moment(item.last_started_at),
+        "duration": round(item.duration, 3),
+        "attempts": item.attempts,
+    }
+
+
+def dry_run(previews: Mapping[str, Preview]) -> View:
+    """What would be done where; above it the plan that matters most of all."""
+    most = max(previews.values(), key=lambda each: _PLANS.index(each.plan), default=_NOWHERE)
+    return {
+        "plan": most.plan,
+        "reason": most.sentence,
+        "devices": [
+            {
+                "device_id": device_id,
+                "plan": each.plan,
+                "reason": each.sentence,
+                "diff": "".join(each.diffs.values()),
+            }
+            for device_id, each in previews.items()
+        ],
+    }
+
+
+_PLANS = ("noop", "runtime", "reload")
+_NOWHERE = Preview(plan="noop", sentence="no device is concerned")
+
+
 # --- load balancers ----------------------------------------------------------------------------
 
 
@@ -93,7 +156,7 @@ def accepted(tree: Tree, device: Device | None) -> View:
     return {"id": tree.load_balancer.id, **_status(tree, device)}
 
 
-def load_balancer(tree: Tree, device: Device | None) -> View:
+def load_balancer(tree: Tree, device: Device | None, seen: Statistics) -> View:
     balancer = tree.load_balancer
     pool = balancer.pools[0] if balancer.pools else None
     return {
@@ -101,18 +164,61 @@ def load_balancer(tree: Tree, device: Device | None) -> View:
         "device_id": balancer.device_id,
         "tenant_id": balancer.project_id,
         **_status(tree, device),
+        "operating_status": _operating(load_balancer_operating_status(balancer, seen)),
         "deployed": _deployed(tree),
         **_times(balancer),
     }
 
 
-def details(tree: Tree, device: Device | None) -> View:
+def details(tree: Tree, device: Device | None, seen: Statistics) -> View:
     return {
-        **load_balancer(tree, device),
-        "nodes": nodes(tree),
-        "virtualIps": virtual_ips(tree),
+        **load_balancer(tree, device, seen),
+        "nodes": nodes(tree, seen),
+        "virtualIps": virtual_ips(tree, seen),
         "healthMonitor": health_monitors(tree),
         "sessionPersistence": session_persistences(tree),
+    }
+
+
+def _operating(status: OperatingStatus | None) -> str | None:
+    return None if status is None else status.value
+
+
+def statistics(tree: Tree, seen: Statistics) -> View:
+    """What was counted for each of its virtual IPs and nodes, and what was seen of them."""
+    balancer = tree.load_balancer
+
+    def counted(item_id: str) -> View:
+        state = seen.states.get(item_id)
+        return _counters(ZERO if state is None else state.counters)
+
+    return {
+        "observed_at": None if seen.sampled_at is None else _time(datetime.fromtimestamp(seen.sampled_at, UTC)),
+        "age": None if seen.age is None else round(seen.age, 3),
+        "status": _operating(load_balancer_operating_status(balancer, seen)),
+        "virtualIps": [
+            {
+                "id": listener.id,
+                "status": _operating(listener_operating_status(balancer, listener, seen)),
+                **counted(listener.id),
+            }
+            for listener in balancer.listeners
+        ],
+        "nodes": [
+            {"id": member.id, "status": _operating(member_operating_status(member, seen)), **counted(member.id)}
+            for member in _members(tree)
+        ],
+        "total": _counters(total(seen)),
+    }
+
+
+def _counters(counters: Counters) -> View:
+    return {
+        "bytes_in": counters.bytes_in,
+        "bytes_out": counters.bytes_out,
+        "active_connections": counters.active_connections,
+        "total_connections": counters.total_connections,
+        "request_errors": counters.request_errors,
     }
 
 
@@ -129,21 +235,25 @@ def _members(tree: Tree) -> Iterable[Member]:
     return (member for pool in tree.load_balancer.pools for member in pool.members)
 
 
-def _node(tree: Tree, member: Member) -> View:
-    return {**objects.NODE.view(member), "deployed": _deployed(tree)}
+def _node(tree: Tree, seen: Statistics, member: Member) -> View:
+    return {
+        **objects.NODE.view(member),
+        "operating_status": _operating(member_operating_status(member, seen)),
+        "deployed": _deployed(tree),
+    }
 
 
-def nodes(tree: Tree, ids: Iterable[str] | None = None) -> list[View]:
+def nodes(tree: Tree, seen: Statistics, ids: Iterable[str] | None = None) -> list[View]:
     """All of them, or those of the ids."""
     wanted = None if ids is None else set(ids)
-    return [_node(tree, member) for member in _members(tree) if wanted is None or member.id in wanted]
+    return [_node(tree, seen, member) for member in _members(tree) if wanted is None or member.id in wanted]
 
 
-def node(tree: Tree, node_id: str) -> View:
-    return _node(tree, _one(_members(tree), "Node", node_id))
+def node(tree: Tree, seen: Statistics, node_id: str) -> View:
+    return _node(tree, seen, _one(_members(tree), "Node", node_id))
 
 
-def _virtual_ip(tree: Tree, listener: Listener) -> View:
+def _virtual_ip(tree: Tree, seen: Statistics, listener: Listener) -> View:
     balancer = tree.load_balancer
     ids = listener.virtual_ip_ids
     at = next((vip for vip in balancer.virtual_ips if not ids or vip.id in ids), None)
@@ -152,16 +262,17 @@ def _virtual_ip(tree: Tree, listener: Listener) -> View:
         **shown,
         "lb_id": balancer.id,
         "status": load_balancer_status(balancer).value,
+        "operating_status": _operating(listener_operating_status(balancer, listener, seen)),
         "deployed": _deployed(tree),
     }
 
 
-def virtual_ips(tree: Tree) -> list[View]:
-    return [_virtual_ip(tree, listener) for listener in tree.load_balancer.listeners]
+def virtual_ips(tree: Tree, seen: Statistics) -> list[View]:
+    return [_virtual_ip(tree, seen, listener) for listener in tree.load_balancer.listeners]
 
 
-def virtual_ip(tree: Tree, virtual_ip_id: str) -> View:
-    return _virtual_ip(tree, _one(tree.load_balancer.listeners, "Virtual IP", virtual_ip_id))
+def virtual_ip(tree: Tree, seen: Statistics, virtual_ip_id: str) -> View:
+    return _virtual_ip(tree, seen, _one(tree.load_balancer.listeners, "Virtual IP", virtual_ip_id))
 
 
 def health_monitors(tree: Tree) -> list[View]:

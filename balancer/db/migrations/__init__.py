@@ -12,10 +12,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 from balancer.db.engine import migration, not_synced, read, sqlite_path
+from balancer.db.tables import metadata
 from balancer.exceptions import ConfigurationError, DatabaseNotSynced, DatabaseUnavailable
 
 
@@ -34,7 +35,8 @@ def sync(engine: Engine) -> None:
     """
     _create_file(engine)
     with migration(engine) as connection:
-        _refuse_newer(connection)
+        if _refuse_newer(connection) is None:
+            _refuse_others(connection)
         try:
             command.upgrade(configuration(connection), "head")
         except DBAPIError as error:
@@ -73,6 +75,17 @@ def _refuse_newer(connection: Connection) -> str | None:
             "upgrade the program, or give it another database"
         )
     return present
+
+
+def _refuse_others(connection: Connection) -> None:
+    """Raises `DatabaseUnavailable` when tables with our names are there and no revision is: not every database could
+    undo what is done before one of them is in the way."""
+    there = sorted(set(inspect(connection).get_table_names()) & set(metadata.tables))
+    if there:
+        raise DatabaseUnavailable(
+            f"The database has tables that are not of any version of this program: {', '.join(there)}. Give the "
+            "program a database of its own, or drop them if an interrupted --dbsync left them"
+        )
 
 
 def _create_file(engine: Engine) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import shlex
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
+from typing import Any
 
 from balancer.core.model import Device
 from balancer.drivers.haproxy import rights, runtime
+from balancer.drivers.haproxy.addresses import Step, routes
 from balancer.drivers.haproxy.file import Sidecar, digest, dump_sidecar
 from balancer.drivers.haproxy.host import HostState, Process, parse, version_number
 from balancer.drivers.haproxy.plan import Action
 from balancer.drivers.haproxy.rights import Argv
 from balancer.drivers.ssh import Connection, Session
-from balancer.exceptions import LeaseLost, TerminalDeviceError, TransientDeviceError
+from balancer.exceptions import LaterOwner, TerminalDeviceError, TransientDeviceError
 
 OLDEST_VERSION = (2, 4)
 
@@ -52,6 +55,15 @@ def look(connection: Connection, device: Device, *, timeout: float) -> HostState
     return parse(done.stdout, config)
 
 
+def ways(connection: Connection, host: HostState, addresses: Sequence[str], *, timeout: float) -> dict[str, str]:
+    """Address -> the interface that packets to it leave by, or "local"; those without a route are left out."""
+    if "ip" not in host.tools or not addresses:
+        return {}
+    questions = "".join(f"route get {each}\n" for each in addresses).encode()
+    argv = ["timeout", str(timeout), host.tools["ip"], "-o", "-force", "-batch", "-"]
+    return routes(connection.run(argv, stdin=questions, timeout=timeout + 1).stdout.decode("utf-8", "replace"))
+
+
 # --- what a host needs and how it is done there ------------------------------
 
 
@@ -61,6 +73,8 @@ class Means:
 
     `method` says in a word how HAProxy is reloaded. With `master_socket` it is asked over that socket, not by a
     command. `keep_mode`: the new file must get owner and mode of the old one. `masters`: processes that stay.
+    `ip`: the command that changes addresses, with sudo when it needs that; () when there is no way, which then says
+    `no_ip`.
     """
 
     steps: Mapping[str, Argv]
@@ -70,6 +84,8 @@ class Means:
     keep_mode: bool
     masters: frozenset[int] = frozenset()
     master_socket: str | None = None
+    ip: Argv = ()
+    no_ip: str = ""
 
 
 def means(host: HostState, device: Device, where: str) -> Means:
@@ -132,7 +148,18 @@ def means(host: HostState, device: Device, where: str) -> Means:
         keep_mode=host.mode != (0, 0, "644") or (files is None and host.uid != 0),
         masters=frozenset(each.pid for each in host.leaders if each.master_worker),
         master_socket=master_socket,
+        **_ip(host, device),
     )
+
+
+def _ip(host: HostState, device: Device) -> dict[str, Any]:
+    if "ip" not in host.tools:
+        return {"no_ip": "the device has no command ip (iproute2)"}
+    if host.uid == 0:
+        return {"ip": (host.tools["ip"],)}
+    if "sudo" in host.tools:
+        return {"ip": (host.tools["sudo"], "-n", host.tools["ip"])}
+    return {"no_ip": f"{device.endpoint.username} is not root, and the device has no sudo"}
 
 
 def _program(host: HostState, running: Process | None) -> str:
@@ -177,24 +204,34 @@ def _demand(host: HostState, device: Device, where: str, program: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to install. `action` says what to do with HAProxy afterwards, `has_block` whether the stats socket of ours
-    is in `content`. `heir_of`: the device id of a sidecar that may be replaced. `trial`: only ask haproxy -c."""
+    """What to install; `content` None leaves the file as it is. `action` says what to do with HAProxy afterwards,
+    `has_block` whether the stats socket of ours is in `content`. `heir_of`: the device id of a sidecar that may be
+    replaced. `trial`: only ask haproxy -c.
 
-    content: bytes
+    `before`: changes of addresses before `content` is installed, recorded in `sidecar`. `after`: those once it serves;
+    `sidecar_after` is what then is recorded.
+    """
+
+    content: bytes | None
     sidecar: Sidecar
     action: Action
     has_block: bool
     heir_of: str = ""
     ask: bool = True
     trial: bool = False
+    before: tuple[Step, ...] = ()
+    after: tuple[Step, ...] = ()
+    sidecar_after: Sidecar | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """`seconds` from sending the new file until it was seen serving, by the worker `pid` (0: none was looked for)."""
+    """`seconds` from sending the new file until it was seen serving, by the worker `pid` (0: none was looked for).
+    `refused` maps addresses that could not be added or removed to the reason."""
 
     pid: int
     seconds: float
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,8 +268,9 @@ def deploy(
         _read_greeting(session, connection.where)
         # When the step has ended already, what it said is still there to be read.
         with contextlib.suppress(TransientDeviceError):
-            session.write(order.content)
-        word, said = _reply(session)
+            session.write(order.content or b"")
+        refused: dict[str, str] = {}
+        word, said = _result(session, how, order, connection, refused)
         if word == "rejected" and not _refused_by_sudo(said):
             return Rejected(output=said)
         if word.startswith("failed-") and word[7:] in ("start", "reload") and "[ALERT]" in said:
@@ -243,7 +281,11 @@ def deploy(
             raise _failure(word, said, connection, how)
         before = frozenset(int(each) for each in said.split())
         served = _see_it_through(connection, device, session, how, order, before, timeout, check)
-        return Served(pid=served, seconds=time.monotonic() - began)
+        session.write(b"commit\n")
+        word, said = _result(session, how, order, connection, refused)
+        if word != "committed":
+            raise _failure(word, said, connection, how)
+        return Served(pid=served, seconds=time.monotonic() - began, refused=refused)
     finally:
         # What the step cleans up, or puts back, comes after its last word.
         with contextlib.suppress(TransientDeviceError):
@@ -254,13 +296,26 @@ def deploy(
 def _argv(host: HostState, how: Means, order: Order, timeout: float) -> list[str]:
     return [
         *("timeout", "-k", str(_GRACE), str(timeout), "/bin/sh", "-c"),
-        rights.shell_functions(how.steps, sudo=how.sudo) + _DEPLOY,
+        rights.shell_functions(how.steps, sudo=how.sudo) + _address_functions(how, order) + _DEPLOY,
         *("balancer", host.path, digest(host.config or b"")),
         *(str(order.sidecar.epoch), order.sidecar.device_id),
-        *(str(len(order.content)), digest(order.content), dump_sidecar(order.sidecar).decode()),
+        *(("-", "") if order.content is None else (str(len(order.content)), digest(order.content))),
+        dump_sidecar(order.sidecar).decode(),
         *("check" if order.trial else order.action.value, "yes" if order.ask else "no"),
         *("yes" if how.keep_mode else "no", how.operand, order.heir_of),
+        "" if order.sidecar_after is None else dump_sidecar(order.sidecar_after).decode(),
     ]
+
+
+def _address_functions(how: Means, order: Order) -> str:
+    lines = []
+    for name, steps in (("do_add", order.before), ("do_remove", order.after)):
+        lines.append(f"{name}() {{ :")
+        for action, entry in steps:
+            argv = (*how.ip, *rights.address_step(action, entry)[1:])
+            lines.append(f"attempt {shlex.join((f'{action} {entry}', *argv))}")
+        lines.append("}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _read_greeting(session: Session, where: str) -> None:
@@ -282,6 +337,29 @@ def _reply(session: Session) -> tuple[str, str]:
         return word, base64.b64decode(rest, validate=True).decode("utf-8", "replace")
     except binascii.Error:
         return "", rest
+
+
+def _result(
+    session: Session, how: Means, order: Order, connection: Connection, refused: dict[str, str]
+) -> tuple[str, str]:
+    """The next answer; what it says of addresses first goes into `refused`."""
+    word, said = _reply(session)
+    if word != "addresses":
+        return word, said
+    user = connection.endpoint.username
+    for line in said.splitlines():
+        for action, entry in (*order.before, *order.after):
+            what = f"{action} {entry}: "
+            if line.startswith(what):
+                reason = line.removeprefix(what).strip()
+                command = f"{how.ip[-1]} address {action}"
+                refused[entry.address] = (
+                    f"sudo refused `{command} …` ({reason}). Add to the device's sudoers: "
+                    f"{rights.address_line(user, how.ip[-1])}"
+                    if _refused_by_sudo(reason)
+                    else f"`{command} {entry}` failed: {reason}"
+                )
+    return _reply(session)
 
 
 def _see_it_through(
@@ -307,10 +385,6 @@ def _see_it_through(
         if isinstance(error, TransientDeviceError):
             raise TransientDeviceError(f"{error}. The previous configuration was put back") from None
         raise
-    session.write(b"commit\n")
-    word, said = _reply(session)
-    if word != "committed":
-        raise _failure(word, said, connection, how)
     return pid
 
 
@@ -405,6 +479,19 @@ def _processes(session: Session) -> frozenset[int]:
 # --- what went wrong ---------------------------------------------------------
 
 
+# What the device says -> what is to be done there.
+_REMEDIES = {
+    "No space left": "On the device, free some space there",
+    "Disk quota": "On the device, free some space there, or raise the quota",
+    "Read-only file system": "On the device, find out why that file system is read-only and mount it writable",
+    "Input/output error": "The device's disk is broken: its kernel log says more",
+}
+
+
+def _is_missing(said: str) -> bool:
+    return "command not found" in said
+
+
 def _refused_by_sudo(said: str) -> bool:
     return said.startswith("sudo:") or "is not allowed to execute" in said or "may not run sudo" in said
 
@@ -416,7 +503,7 @@ def _failure(word: str, said: str, connection: Connection, how: Means) -> Except
     if word == "changed":
         return Changed(f"{where}: haproxy.cfg was changed meanwhile")
     if word == "stale":
-        return LeaseLost(f"{where}: a later owner (epoch {said}) has deployed to this device")
+        return LaterOwner(f"{where}: a later owner (epoch {said}) has deployed to this device", epoch=int(said or 0))
     if word == "foreign":
         return TerminalDeviceError(foreign_sentence(where, said))
     if word == "busy":
@@ -425,6 +512,9 @@ def _failure(word: str, said: str, connection: Connection, how: Means) -> Except
         return TransientDeviceError(f"{where}: the new configuration did not arrive whole")
     if step in how.steps or step == "lock":
         command = " ".join(how.steps.get(step, ()))
+        if step == "check" and (word == "failed-check" or _is_missing(said)):
+            program = how.steps[step][0]
+            return TerminalDeviceError(f"{where}: there is no program {program} that can be run ({said}): install it")
         if command and _refused_by_sudo(said):
             user = connection.endpoint.username
             return TerminalDeviceError(
@@ -432,10 +522,10 @@ def _failure(word: str, said: str, connection: Connection, how: Means) -> Except
                 f"{rights.sudoers_line(user, how.steps[step])}"
             )
         sentence = f"{where}: the step `{step}` of the deployment failed ({command or 'lock'}): {said}"
-        transient = any(
-            each in said for each in ("No space left", "Read-only file system", "Disk quota", "Input/output error")
-        )
-        if transient or step in ("reload", "start", "stop"):
+        remedy = next((remedy for problem, remedy in _REMEDIES.items() if problem in said), None)
+        if remedy is not None:
+            return TransientDeviceError(f"{sentence}. {remedy}; the deployment is tried again by itself")
+        if step in ("reload", "start", "stop"):
             return TransientDeviceError(sentence)
         return TerminalDeviceError(sentence)
     return TransientDeviceError(f"{where}: the deployment was cut off{': ' + said if said else ''}")

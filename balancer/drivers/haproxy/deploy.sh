@@ -1,13 +1,17 @@
 # Puts a new configuration into service, or nothing of it. Run as the login user under `timeout`; POSIX shell, GNU or
 # busybox tools. What precedes this text defines a function do_STEP for every single command that may need more rights.
 # $1 real path of haproxy.cfg    $2 sha256 that it must have now        $3 epoch      $4 device id
-# $5 bytes on standard input     $6 their sha256                        $7 the new sidecar
+# $5 bytes on standard input, "-" to leave the file as it is            $6 their sha256
+# $7 the new sidecar
 # $8 check, reload, start, stop or none: what to do with haproxy        $9 yes or no: ask haproxy -c
 # ${10} yes or no: take owner and mode from the old file                ${11} the operand that haproxy has after -f
 # ${12} a device id whose sidecar may be replaced: it has nothing here any more
+# ${13} the sidecar once addresses were removed, or nothing
+# What precedes also defines do_add and do_remove: calls of `attempt` for addresses of interfaces.
 #
 # Standard output: "balancer-deploy 1", then one line "WORD base64" as the result, or "installed PIDS" and then answers
-# to what is read: "pids", "commit", anything else or the end of the input rolls back.
+# to what is read: "pids", "commit", anything else or the end of the input rolls back. Addresses that could not be
+# changed do not keep the rest from being done: a line "addresses base64" comes before the one it belongs to.
 umask 022
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
@@ -15,7 +19,7 @@ export PATH LC_ALL
 
 config=$1 expected=$2 epoch=$3 device=$4 bytes=$5 sum=$6 note=$7 action=$8 ask=$9
 shift 9
-keep=$1 operand=$2 heir_of=$3
+keep=$1 operand=$2 heir_of=$3 note_after=$4
 directory=${config%/*}
 staged=$directory/.${config##*/}.balancer-new
 state=untouched
@@ -25,6 +29,17 @@ reply() { echo "$1 $(printf %s "$2" | base64 | tr -d '\n')"; }
 # Runs one step without our input and our lock; standard error is kept in $said.
 step() { said=$("do_$1" 2>&1 >/dev/null </dev/null 9<&-); }
 must() { step "$1" || { reply "failed-$1" "$said"; exit 1; }; }
+
+# Runs a command about one address, named by $1; says why it failed, unless what it was to do is done already.
+attempt() {
+    what=$1
+    shift
+    said=$("$@" 2>&1 >/dev/null </dev/null 9<&-) && return
+    case $said in *'File exists'* | *'ddress already assigned'*) return ;; esac
+    case $said in *'Cannot assign requested address'* | *'ddress not found'*) return ;; esac
+    echo "$what: $said" | tr '\n' ' '
+    echo
+}
 
 haproxies() {
     for process in /proc/[0-9]*; do
@@ -102,21 +117,31 @@ now=$(do_read 2>/dev/null </dev/null 9<&- | sha256sum)
 [ "${now%% *}" = "$expected" ] || { reply changed ''; exit 1; }
 
 state=staged
-[ "$keep" = no ] || must copy
-said=$(head -c "$bytes" | do_write 2>&1 >/dev/null 9<&-) || { reply failed-write "$said"; exit 1; }
-now=$(do_read_staged 2>/dev/null </dev/null 9<&- | sha256sum)
-[ "${now%% *}" = "$sum" ] || { reply incomplete ''; exit 1; }
+if [ "$bytes" != - ]; then
+    [ "$keep" = no ] || must copy
+    said=$(head -c "$bytes" | do_write 2>&1 >/dev/null 9<&-) || { reply failed-write "$said"; exit 1; }
+    now=$(do_read_staged 2>/dev/null </dev/null 9<&- | sha256sum)
+    [ "${now%% *}" = "$sum" ] || { reply incomplete ''; exit 1; }
+fi
 if [ "$ask" = yes ]; then
-    said=$(do_check 2>&1 </dev/null 9<&-) || { reply rejected "$said"; exit 1; }
+    said=$(do_check 2>&1 </dev/null 9<&-) || {
+        # No program, or none that may be run.
+        case $? in 126 | 127) reply failed-check "$said" ;; *) reply rejected "$said" ;; esac
+        exit 1
+    }
 fi
 [ "$action" != check ] || { reply accepted "$said"; exit 0; }
 
 said=$(printf %s "$note" | do_note 2>&1 >/dev/null 9<&-) || { reply failed-note "$said"; exit 1; }
 must record
-must backup
+said=$(do_add)
+[ -z "$said" ] || reply addresses "$said"
 before=$(haproxies)
-state=installed
-must install
+if [ "$bytes" != - ]; then
+    must backup
+    state=installed
+    must install
+fi
 case $action in reload | start | stop) must "$action" ;; esac
 echo "installed $before"
 
@@ -125,6 +150,12 @@ while read -r verdict; do
         pids) echo "pids $(haproxies)" ;;
         commit)
             state=committed
+            if [ -n "$note_after" ]; then
+                said=$(do_remove)
+                [ -z "$said" ] || reply addresses "$said"
+                # Else the sidecar still names them, and the next one who looks sees what is left to do.
+                [ -n "$said" ] || { printf %s "$note_after" | do_note >/dev/null 2>&1 9<&- && step record; }
+            fi
             must clean
             reply committed ''
             exit 0

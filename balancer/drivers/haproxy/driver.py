@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,16 +14,19 @@ from balancer.core.model import (
     Candidate,
     Capabilities,
     Device,
+    DeviceSample,
     DeviceSpec,
     HealthMonitor,
     LoadBalancer,
     Observation,
+    Preview,
 )
 from balancer.drivers import ssh
-from balancer.drivers.haproxy import deploy, file, names, render, rights
+from balancer.drivers.haproxy import addresses, deploy, file, names, render, rights, runtime
+from balancer.drivers.haproxy.addresses import AddressAction
 from balancer.drivers.haproxy.file import Composed, FileError, Parts, Sidecar
-from balancer.drivers.haproxy.host import HostState
-from balancer.drivers.haproxy.plan import Action, Plan, halves, plan, port_conflicts
+from balancer.drivers.haproxy.host import HostState, ping_command
+from balancer.drivers.haproxy.plan import Action, Plan, halves, plan, port_conflicts, preview
 from balancer.exceptions import DeviceError, InvalidInput, TerminalDeviceError, TransientDeviceError
 
 LOG = logging.getLogger(__name__)
@@ -33,6 +37,14 @@ _NOTHING_TO_SERVE = re.compile(r"No enabled listener found|will not start \(no l
 _MISSING_LF = "Missing LF on last line"
 _ALERT = re.compile(r"\[ALERT\]\s*(?:\(\d+\)\s*:\s*)?(?:config\s*:\s*)?")
 _SENTENCE = 500
+# Addresses added by one deployment: each is a command of its own, and the step has an end. The rest follows at once.
+_ADDRESSES_AT_ONCE = 200
+_ADDRESSES_SHOWN = 5
+# Seconds; what HAProxy needs after a start until it can hand its stick tables over is ten.
+_TABLES_TIMEOUT = 15.0
+_TABLES_POLL = 0.2
+_HANDOVER_TIMEOUT = 2.0
+_HANDOVER_POLL = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,15 +114,19 @@ class HAProxyDriver:
     def render(self, spec: DeviceSpec) -> Candidate:
         return render.candidate(spec, self._memos.setdefault(spec.device.id, {}))
 
+    def preview(self, spec: DeviceSpec, *, before: Device) -> Preview:
+        return preview(spec, before)
+
     # --- talking to the device ---
 
     def observe(self, device: Device) -> Observation:
         connection = self._connection(device)
         try:
             host = deploy.look(connection, device, timeout=self._step_timeout)
+            astray = _astray(host, device, connection, self._step_timeout)
         except DeviceError as error:
             return Observation(reachable=False, sentence=str(error), host_key=connection.host_key)
-        return _observation(host, device, connection)
+        return _sampled(_observation(host, device, connection, repair=astray), host, device, connection)
 
     def apply(
         self,
@@ -199,6 +215,10 @@ class _Application:
         self.old = found.old
         self.blocks = dict(candidate.blocks)
         self.rejected = dict(candidate.rejected)
+        self.counted: str | None = None
+        self.ways: dict[str, str] = {}
+        self.moves = addresses.Changes()
+        self.refused: dict[str, str] = {}
 
     def run(self) -> Applied:
         host = self.found.host
@@ -211,12 +231,15 @@ class _Application:
         # Each round rejects at least one text: the new one or the last accepted one.
         for _ in range(2 * len(self.blocks) + 2):
             composed = self._compose(self.blocks)
+            self.moves = self._moves(how)
             planned = plan(
                 old=self.found.old,
                 new=composed.content,
                 has_block=bool(composed.block_digest),
                 verified=self.found.verified,
                 running=bool(host.processes),
+                moves=bool(self.moves.before or self.moves.after),
+                leftovers=host.leftovers,
             )
             if planned.action is Action.NOOP:
                 return self._applied(planned, composed, f"nothing to do: {planned.reason}")
@@ -249,28 +272,87 @@ class _Application:
     def _deploy(
         self, how: deploy.Means, composed: Composed, planned: Plan, *, ask: bool = True, trial: bool = False
     ) -> deploy.Served | deploy.Rejected:
-        sidecar = self.found.sidecar
+        sidecar, moves = self.found.sidecar, self.moves
         started = sidecar is not None and sidecar.started and bool(self.found.host.processes)
+        note = Sidecar(
+            device_id=self.device.id,
+            epoch=self.epoch,
+            digest=composed.block_digest,
+            added_lf=composed.added_lf,
+            addresses=moves.recorded,
+            started=planned.action is Action.START or (started and planned.action is not Action.STOP),
+        )
+        there_already = planned.action is Action.INSTALL and not trial and composed.content == self.found.old
         order = deploy.Order(
-            content=composed.content,
-            sidecar=Sidecar(
-                device_id=self.device.id,
-                epoch=self.epoch,
-                digest=composed.block_digest,
-                added_lf=composed.added_lf,
-                addresses=sidecar.addresses if sidecar is not None else (),
-                started=planned.action is Action.START or (started and planned.action is not Action.STOP),
-            ),
+            content=None if there_already else composed.content,
+            sidecar=note,
             action=planned.action,
             has_block=bool(composed.block_digest),
             heir_of=sidecar.device_id if sidecar is not None else "",
             # What no haproxy is to run need not be accepted by one.
             ask=ask and (trial or planned.action is not Action.INSTALL),
             trial=trial,
+            before=moves.before,
+            after=moves.after,
+            sidecar_after=replace(note, addresses=moves.kept) if moves.kept != moves.recorded else None,
         )
+        sticky = planned.action is Action.RELOAD and self._await_tables(_TABLES_TIMEOUT)
+        self._count(planned)
         self.check()
-        return deploy.deploy(
+        outcome = deploy.deploy(
             self.connection, self.device, self.found.host, how, order, timeout=self.timeout, check=self.check
+        )
+        if isinstance(outcome, deploy.Served):
+            self.refused |= outcome.refused
+            if sticky:
+                # Those who ask from now on find what was handed over.
+                self._await_handover()
+        return outcome
+
+    def _tables(self) -> runtime.Tables:
+        """Of the worker that serves; none when it does not answer, or has none of ours."""
+        if f" peers {render.PEERS}\n".encode() in (self.found.parts.block or b""):
+            try:
+                return runtime.stick_tables(self.connection, deploy.socket_of(self.device))
+            except TransientDeviceError as error:
+                LOG.info("%s: not asked for its stick tables: %s", self.connection.where, error)
+        return runtime.Tables(used=False, settled=True)
+
+    def _await_handover(self) -> None:
+        deadline = time.monotonic() + _HANDOVER_TIMEOUT
+        while not self._tables().settled and time.monotonic() < deadline:
+            time.sleep(_HANDOVER_POLL)
+
+    def _await_tables(self, seconds: float) -> bool:
+        """A reload that follows the start of HAProxy, or another reload, too soon would lose who belongs to which
+        member. Waits until none is lost, unless there is nothing to lose; returns whether there is."""
+        deadline = time.monotonic() + seconds
+        while True:
+            tables = self._tables()
+            if tables.settled or not tables.used:
+                return tables.used
+            if time.monotonic() > deadline:
+                LOG.warning("%s: session persistence may be lost: the tables do not settle", self.connection.where)
+                return True
+            time.sleep(_TABLES_POLL)
+            self.check()
+
+    def _moves(self, how: deploy.Means) -> addresses.Changes:
+        """What to do with addresses so that the present blocks have theirs."""
+        host, sidecar = self.found.host, self.found.sidecar
+        wanted = addresses.needed(self.blocks.values())
+        unasked = [each for each in addresses.missing(wanted, host.addresses) if each not in self.ways]
+        if unasked:
+            self.ways |= dict.fromkeys(unasked, "")
+            self.ways |= deploy.ways(self.connection, host, unasked, timeout=self.timeout)
+        return addresses.changes(
+            wanted=wanted,
+            present=host.addresses,
+            recorded=sidecar.addresses if sidecar is not None else (),
+            ways=self.ways,
+            interface=self.device.interface,
+            limit=_ADDRESSES_AT_ONCE,
+            unable=how.no_ip,
         )
 
     def _serve_nothing(self, how: deploy.Means, composed: Composed) -> Applied:
@@ -294,16 +376,56 @@ class _Application:
             self._deploy(how, composed, Plan(action=Action.INSTALL, reason="the final LF was ours"), ask=False)
         return outcome
 
+    def _count(self, planned: Plan) -> None:
+        """What the worker has counted that is about to end. It is read later: the reload is waited for."""
+        if self.counted is None and planned.action in (Action.RELOAD, Action.START, Action.STOP):
+            self.counted = _ask_statistics(self.found.host, self.device, self.connection)
+
     def _applied(self, planned: Plan, composed: Composed, sentence: str) -> Applied:
         changed = planned.action is not Action.NOOP
+        only_addresses = planned.action is Action.INSTALL and composed.content == self.old
         return Applied(
-            plan="reload" if changed else "noop",
-            sentence=sentence,
+            plan="noop" if not changed else "runtime" if only_addresses else "reload",
+            sentence=sentence + (self._spoken_moves() if changed else ""),
             accepted_blocks=dict(self.blocks),
             rejected=dict(self.rejected),
-            diff=file.diff(self.old, composed.content) if changed else "",
-            observation=_observation(self.found.host, self.device, self.connection, after=planned.action),
+            diff=file.block_diff(self.old, composed.content) if changed else "",
+            notices=self._address_notices(),
+            observation=replace(
+                _observation(
+                    self.found.host,
+                    self.device,
+                    self.connection,
+                    after=planned.action,
+                    repair="more addresses are to be added" if self.moves.postponed else None,
+                    findings=_spoken_reasons({**self.moves.impossible, **self.refused}),
+                ),
+                sample=_read_statistics(self.counted, self.device, self.connection),
+            ),
         )
+
+    def _spoken_moves(self) -> str:
+        done = ""
+        for action, verb in ((AddressAction.ADD, "added"), (AddressAction.REMOVE, "removed")):
+            many = [
+                each.address
+                for what, each in (*self.moves.before, *self.moves.after)
+                if what is action and each.address not in self.refused
+            ]
+            done += f"; {verb} {_listed(many)}" if many else ""
+        return done
+
+    def _address_notices(self) -> dict[str, tuple[str, ...]]:
+        """For each load balancer, in words for its user, which of its addresses are not there."""
+        absent = {**self.moves.impossible, **self.refused}
+        notices = {}
+        for load_balancer_id, text in self.blocks.items() if absent else ():
+            if lacking := [each for each in addresses.needed([text]) if each in absent]:
+                notices[load_balancer_id] = tuple(
+                    f"the address {each} could not be added to the device; the findings of the device say why"
+                    for each in lacking
+                )
+        return notices
 
     # --- who is to blame ---
 
@@ -358,6 +480,79 @@ class _Application:
         return suspects
 
 
+# --- statistics ------------------------------------------------------------------------
+
+
+def _ask_statistics(host: HostState, device: Device, connection: ssh.Connection) -> str | None:
+    """What HAProxy says, "" when nothing of ours is served there, None when it did not answer."""
+    if host.config is None and host.config_exists:
+        return None
+    try:
+        serves = bool(host.processes) and file.split(host.config or b"").owner == device.id
+        return runtime.ask_statistics(connection, deploy.socket_of(device)) if serves else ""
+    except (DeviceError, FileError) as error:
+        LOG.info("%s: not counted: %s", connection.where, error)
+        return None
+
+
+def _read_statistics(answer: str | None, device: Device, connection: ssh.Connection) -> DeviceSample | None:
+    if answer is None:
+        return None
+    if not answer:
+        return DeviceSample(process="")
+    try:
+        return runtime.read_statistics(connection, deploy.socket_of(device), answer)
+    except TransientDeviceError as error:
+        LOG.warning("%s", error)
+        return None
+
+
+def _sampled(observation: Observation, host: HostState, device: Device, connection: ssh.Connection) -> Observation:
+    sample = _read_statistics(_ask_statistics(host, device, connection), device, connection)
+    findings = observation.findings
+    if sample is None:
+        findings += (f"{deploy.socket_of(device)} gives no statistics: states and counters are not up to date",)
+    return replace(observation, sample=sample, findings=findings)
+
+
+# --- addresses ---------------------------------------------------------------
+
+
+def _astray(host: HostState, device: Device, connection: ssh.Connection, timeout: float) -> str | None:
+    """What is wrong with the addresses on the host, if anything. Raises `DeviceError`."""
+    try:
+        parts = file.split(host.config or b"")
+    except FileError:
+        return None
+    ours = parts.owner == device.id and parts.block is not None
+    wanted = addresses.needed([(parts.block or b"").decode("utf-8", "replace")] if ours else [])
+    lost = addresses.missing(wanted, host.addresses)
+    local = deploy.ways(connection, host, lost, timeout=timeout)
+    lost = tuple(each for each in lost if local.get(each) != addresses.LOCAL)
+    if lost:
+        return f"the device lacks {_listed(lost)}"
+    sidecar = _sidecar(host)
+    if sidecar is not None and sidecar.device_id == device.id:
+        over = addresses.leftover(wanted, host.addresses, sidecar.addresses)
+        if over:
+            return f"the device still has {_listed(over)}"
+    return None
+
+
+def _listed(many: Sequence[str]) -> str:
+    shown = ", ".join(many[:_ADDRESSES_SHOWN])
+    more = f" and {len(many) - _ADDRESSES_SHOWN} more" if len(many) > _ADDRESSES_SHOWN else ""
+    return f"the address{'es' if len(many) > 1 else ''} {shown}{more}"
+
+
+def _spoken_reasons(reasons: Mapping[str, str]) -> list[str]:
+    """One sentence per reason, with the addresses that it keeps away."""
+    by_reason: dict[str, list[str]] = {}
+    for address, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(address)
+    return [f"{_listed(many)}: {reason}" for reason, many in by_reason.items()]
+
+
 # --- sentences ---------------------------------------------------------------
 
 
@@ -381,10 +576,17 @@ def _spoken(planned: Plan, how: deploy.Means, served: deploy.Served) -> str:
 
 
 def _observation(
-    host: HostState, device: Device, connection: ssh.Connection, *, after: Action | None = None
+    host: HostState,
+    device: Device,
+    connection: ssh.Connection,
+    *,
+    after: Action | None = None,
+    repair: str | None = None,
+    findings: Sequence[str] = (),
 ) -> Observation:
-    """`after`: what was done with HAProxy since the host was looked at."""
-    findings: list[str] = []
+    """`after`: what was done with HAProxy since the host was looked at. `repair` and `findings`: what is known of its
+    addresses."""
+    findings = list(findings)
     try:
         parts = file.split(host.config or b"")
     except FileError as error:
@@ -403,12 +605,16 @@ def _observation(
     except TerminalDeviceError as error:
         findings.append(str(error))
     running = (bool(host.processes) or after is Action.START) and after is not Action.STOP
-    repair = None
     if after is None and parts.owner == device.id:
         if not running:
             repair = "HAProxy is not running"
         elif host.previous_exists:
             repair = "the last deployment was not seen through to its end"
+    if after is None and repair is None and host.leftovers:
+        repair = "files of a deployment that was cut off lie beside the configuration"
+    ping = ping_command(host, written.settings)
+    if after is None and repair is None and ping is None and render.PINGS.encode() in (parts.block or b""):
+        repair = "HAProxy cannot ping any more"
     version = f"HAProxy {host.version}" if host.version else "HAProxy of unknown version"
     return Observation(
         reachable=True,
@@ -418,7 +624,7 @@ def _observation(
         foreign_binds=written.binds,
         findings=tuple(dict.fromkeys(findings)),
         repair=repair,
-        epoch=sidecar.epoch if sidecar is not None else None,
+        epoch=sidecar.epoch if sidecar is not None and sidecar.device_id == device.id else None,
         facts={
             "config_path": host.path,
             "hostname": host.hostname,
@@ -426,5 +632,6 @@ def _observation(
             "running": running,
             "unit": next((each.unit for each in host.leaders if each.unit), host.unit),
             "addresses": [address for many in host.addresses.values() for address in many],
+            "ping": ping,
         },
     )

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from balancer.core.model import Bind
+from balancer.drivers.haproxy.addresses import Entry, entry
 from balancer.drivers.haproxy.names import SECTION, WILDCARD
-from balancer.exceptions import BalancerError
+from balancer.exceptions import BalancerError, InvalidInput
 
 _BEGIN = "# ----- BEGIN balancer device {} ----- everything from here to END is generated; edits are overwritten -----"
 _END = "# ----- END balancer device {} -----"
@@ -329,14 +330,14 @@ class Sidecar:
 
     `digest` is that of the block that was last brought into service ("" for none); the file of the previous
     configuration lies beside it until that was verified. `added_lf`: the hand-written part got a final LF from us.
-    `addresses`: those added to the interface by us. `started`: HAProxy was started by us.
+    `addresses`: those that we added to interfaces, or were about to. `started`: HAProxy was started by us.
     """
 
     device_id: str
     epoch: int
     digest: str = ""
     added_lf: bool = False
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[Entry, ...] = ()
     started: bool = False
 
 
@@ -350,7 +351,7 @@ def dump_sidecar(sidecar: Sidecar) -> bytes:
                 "epoch": sidecar.epoch,
                 "digest": sidecar.digest,
                 "added_lf": sidecar.added_lf,
-                "addresses": list(sidecar.addresses),
+                "addresses": [str(each) for each in sidecar.addresses],
                 "started": sidecar.started,
             },
             indent=1,
@@ -370,18 +371,19 @@ def load_sidecar(content: bytes) -> Sidecar:
             epoch=int(data["epoch"]),
             digest=str(data["digest"]),
             added_lf=bool(data["added_lf"]),
-            addresses=tuple(str(address) for address in data["addresses"]),
+            addresses=tuple(entry(str(each)) for each in data["addresses"]),
             started=bool(data["started"]),
         )
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError, InvalidInput) as error:
         raise FileError(f"it is not readable ({error})") from error
 
 
 # --- showing a change --------------------------------------------------------
 
 
-def diff(old: bytes, new: bytes) -> str:
-    """A unified diff; a summary when it would be very long."""
+def diff(old: bytes, new: bytes, *, name: str = "", lines_before: tuple[int, int] = (0, 0)) -> str:
+    """A unified diff; a summary when it would be very long. `lines_before`: how many lines of their files stand in
+    front of the two texts."""
     before, after = (text.decode("utf-8", "replace").splitlines() for text in (old, new))
     if before == after:
         return ""
@@ -391,9 +393,27 @@ def diff(old: bytes, new: bytes) -> str:
     start, end_before, end_after = max(0, head - 3), len(before) - max(0, tail - 3), len(after) - max(0, tail - 3)
     old_lines, new_lines = before[start:end_before], after[start:end_after]
     if len(old_lines) + len(new_lines) > _DIFF_LINES:
-        return f"{len(old_lines)} lines replaced by {len(new_lines)} lines from line {start + 1} on\n"
-    lines = difflib.unified_diff(old_lines, new_lines, "before", "after", lineterm="")
-    return "".join(f"{_shifted(line, start)}\n" for line in lines)
+        first = lines_before[0] + start + 1
+        return f"{len(old_lines)} lines replaced by {len(new_lines)} lines from line {first} on\n"
+    labels = (f"before/{name}", f"after/{name}") if name else ("before", "after")
+    lines = difflib.unified_diff(old_lines, new_lines, *labels, lineterm="")
+    before_start, after_start = (start + each for each in lines_before)
+    return "".join(f"{_shifted(line, before_start, after_start)}\n" for line in lines)
+
+
+def block_diff(old: bytes, new: bytes) -> str:
+    """What differs between the generated blocks of two files, with the line numbers of the files. Nothing else is
+    shown: what is hand-written may hold passwords. Raises `FileError`."""
+    (old_block, old_start), (new_block, new_start) = map(_block_at, (old, new))
+    return diff(old_block, new_block, lines_before=(old_start, new_start))
+
+
+def _block_at(content: bytes) -> tuple[bytes, int]:
+    """The block, and how many lines stand in front of it."""
+    block = split(content).block
+    if block is None:
+        return b"", content.count(b"\n")
+    return block, content[: content.index(block)].count(b"\n")
 
 
 def _common(pairs: Iterable[tuple[str, str]]) -> int:
@@ -406,9 +426,10 @@ def _common(pairs: Iterable[tuple[str, str]]) -> int:
     return sum(1 for _ in equal())
 
 
-def _shifted(line: str, start: int) -> str:
+def _shifted(line: str, before_start: int, after_start: int) -> str:
     """A hunk's header with the line numbers of the whole file."""
     match = re.fullmatch(r"@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@", line)
     if not match:
         return line
-    return f"@@ -{int(match[1]) + start}{match[2] or ''} +{int(match[3]) + start}{match[4] or ''} @@"
+    first, second = int(match[1]) + before_start, int(match[3]) + after_start
+    return f"@@ -{first}{match[2] or ''} +{second}{match[4] or ''} @@"

@@ -86,7 +86,9 @@ class HostState:
 
     `path` is the real path of haproxy.cfg, `config` its bytes (None when there is no such file, or when it cannot be
     read: then `config_exists`). `processes` are this configuration's, masters and workers, oldest first.
-    `previous_exists`: an earlier deployment was not verified. `listening` are the TCP sockets of all programs.
+    `previous_exists`: an earlier deployment was not verified. `leftovers`: one goes on, or was cut off together with
+    the host before it changed anything. `listening` are the TCP sockets of all programs. `ping_command`: there is one
+    beside the configuration. `ping_groups`: the groups (first, last) that may ping without being root.
     """
 
     uid: int
@@ -96,6 +98,7 @@ class HostState:
     directory: frozenset[str]
     socket_directory: bool
     previous_exists: bool
+    leftovers: bool
     mode: tuple[int, int, str] | None
     config: bytes | None
     config_by_sudo: bool
@@ -105,6 +108,8 @@ class HostState:
     processes: tuple[Process, ...] = ()
     listening: tuple[Bind, ...] = ()
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ping_command: bool = False
+    ping_groups: tuple[int, int] = (1, 0)
 
     @property
     def config_exists(self) -> bool:
@@ -155,6 +160,7 @@ def parse(text: bytes, config_path: str) -> HostState:
         directory=frozenset(values.get("directory", ())),
         socket_directory="socket-directory" in values,
         previous_exists="previous" in values,
+        leftovers="leftover" in values,
         mode=(int(owner_group_mode[0]), int(owner_group_mode[1]), owner_group_mode[2]) if owner_group_mode else None,
         # sudo that refuses prints nothing; an empty file needs no sudo to be compared.
         config=data("config") if "config" in values else (sudo_config or None),
@@ -165,7 +171,24 @@ def parse(text: bytes, config_path: str) -> HostState:
         processes=_processes(values, (path, config_path)),
         listening=tuple(bind for entry in values.get("listening", ()) if (bind := _listening(entry))),
         addresses=_addresses((data("addresses") or b"").decode("utf-8", "replace")),
+        ping_command="ping-command" in values,
+        ping_groups=_pair(one("ping-groups")),
     )
+
+
+def ping_command(host: HostState, settings: Mapping[str, str]) -> str | None:
+    """The command with which HAProxy may ping, None when it could not: under a chroot it finds no command, and without
+    root's rights the kernel must let its group. `settings` are those of the hand-written `global`."""
+    if not host.ping_command or "chroot" in settings:
+        return None
+    root = not {"user", "uid"} & settings.keys() and all(each.uid == 0 for each in host.processes)
+    everybody = host.ping_groups[0] <= 1 and host.ping_groups[1] >= 65534
+    return f"{host.path}.balancer-ping" if root or everybody else None
+
+
+def _pair(text: str | None) -> tuple[int, int]:
+    first, _, last = (text or "").partition(" ")
+    return (int(first), int(last)) if first.isdigit() and last.isdigit() else (1, 0)
 
 
 def version_number(version: str | None) -> tuple[int, int] | None:

@@ -69,6 +69,18 @@ def health_address(device_id: str, pool_id: str) -> str:
 SECTION = re.compile(r"\b(?:fe|be|mon|hm)-[0-9a-f]{32}(?:-[0-9a-z]+)?\b")
 """Finds our section names in HAProxy's messages."""
 
+_SECTION_PARTS = re.compile(r"(fe|be|mon|hm)-([0-9a-f]{32})(?:-[0-9a-z]+)?")
+
+
+def section_of(name: str) -> tuple[str, str] | None:
+    """``"be-<id>-tcp"`` -> ("be", id): the kind of one of our sections, and the object that it is about."""
+    match = _SECTION_PARTS.fullmatch(name)
+    return None if match is None else (match[1], match[2])
+
+
+def is_object_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
+
 
 # --- values ------------------------------------------------------------------
 

@@ -30,6 +30,9 @@ echo "path $path"
 [ -w "$directory" ] && [ -x "$directory" ] && echo 'directory writable'
 [ -d "${2%/*}" ] && echo 'socket-directory exists'
 [ -e "$previous" ] && echo 'previous exists'
+for kind in new note; do
+    [ -e "$directory/.${path##*/}.balancer-$kind" ] && echo "leftover $kind"
+done
 if [ -f "$path" ]; then
     echo "mode $(stat -c '%u %g %a' "$path")"
     if [ -r "$path" ]; then
@@ -38,6 +41,8 @@ if [ -f "$path" ]; then
         echo "sudo-config $(sudo -n cat "$path" 2>/dev/null </dev/null | encoded)"
     fi
 fi
+[ -f "$path.balancer-ping" ] && [ -x "$path.balancer-ping" ] && echo 'ping-command exists'
+{ read -r first last </proc/sys/net/ipv4/ping_group_range; } 2>/dev/null && echo "ping-groups $first $last"
 [ -e "$path.balancer" ] && echo "sidecar $(encoded <"$path.balancer")"
 
 # A process of a container is no haproxy of this host: it has one process number more than we have.

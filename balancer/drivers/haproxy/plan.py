@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from balancer.core.model import Bind
-from balancer.drivers.haproxy.file import parse
+from balancer.core.model import Bind, Device, DeviceSpec, Preview
+from balancer.drivers.haproxy import render
+from balancer.drivers.haproxy.file import diff, parse
 from balancer.drivers.haproxy.names import WILDCARD
 
 
@@ -29,14 +30,28 @@ class Plan:
     reason: str
 
 
-def plan(*, old: bytes, new: bytes, has_block: bool, verified: bool, running: bool) -> Plan:
+def plan(
+    *,
+    old: bytes,
+    new: bytes,
+    has_block: bool,
+    verified: bool,
+    running: bool,
+    moves: bool = False,
+    leftovers: bool = False,
+) -> Plan:
     """`old` is the file as it is, `new` as it shall be; `has_block` whether `new` has anything of ours.
 
-    `verified`: the block in `old` was seen serving. `running`: a HAProxy runs with this file.
+    `verified`: the block in `old` was seen serving. `running`: a HAProxy runs with this file. `moves`: addresses are
+    to be added or removed. `leftovers`: files of a deployment that was cut off lie beside it.
     """
+    only = "only addresses change" if moves else "what a deployment that was cut off left is removed"
+    beside = Plan(action=Action.INSTALL, reason=only)
     if not running:
         if has_block:
             return Plan(action=Action.START, reason="HAProxy is not running")
+        if old == new and (moves or leftovers):
+            return beside
         if old == new:
             return Plan(action=Action.NOOP, reason="nothing to serve, and HAProxy is not running")
         return Plan(action=Action.INSTALL, reason="HAProxy is not running, and nothing is left to serve")
@@ -44,7 +59,47 @@ def plan(*, old: bytes, new: bytes, has_block: bool, verified: bool, running: bo
         return Plan(action=Action.RELOAD, reason="the configuration changed")
     if not verified:
         return Plan(action=Action.RELOAD, reason="the configuration on the host was never seen serving")
+    if moves or leftovers:
+        return beside
     return Plan(action=Action.NOOP, reason="the configuration is what it shall be")
+
+
+# --- what would be done --------------------------------------------------------
+
+_WOULD = {
+    Action.NOOP: "nothing to do: {}",
+    Action.RELOAD: "HAProxy would be reloaded because {}",
+    Action.START: "HAProxy would be started because {}",
+    Action.STOP: "HAProxy would be stopped because {}",
+    Action.INSTALL: "the configuration would be installed without a reload: {}",
+}
+
+
+def preview(spec: DeviceSpec, before: Device) -> Preview:
+    """`balancer.core.ports.Driver.preview`. The head is shown as it is before it gives way to hand-written settings."""
+    rendered = render.candidate(spec).blocks
+    old_blocks = dict(spec.accepted_blocks)
+    new_blocks = {key: text for key, text in old_blocks.items() if key not in spec.removed} | dict(rendered)
+    texts = {key: (old_blocks.get(key, ""), new_blocks.get(key, "")) for key in sorted(old_blocks | new_blocks)}
+    texts = {"": (_head(before, old_blocks), _head(spec.device, new_blocks)), **texts}
+    changed = {key: (old, new) for key, (old, new) in texts.items() if old != new}
+    seen = before.observation
+    planned = plan(
+        old="".join(old for old, _ in changed.values()).encode(),
+        new="".join(new for _, new in changed.values()).encode(),
+        has_block=any(new_blocks.values()),
+        verified=True,
+        running=seen is None or bool(seen.facts.get("running", True)),
+    )
+    return Preview(
+        plan="noop" if planned.action is Action.NOOP else "reload",
+        sentence=_WOULD[planned.action].format(planned.reason),
+        diffs={key: diff(old.encode(), new.encode(), name=key or "head") for key, (old, new) in changed.items()},
+    )
+
+
+def _head(device: Device, blocks: Mapping[str, str]) -> str:
+    return render.head(device, blocks.values()) if any(blocks.values()) else ""
 
 
 # --- ports that others hold --------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from balancer.core.model import (
     Algorithm,
@@ -29,10 +30,12 @@ from balancer.core.model import (
     SessionPersistence,
     VirtualIp,
 )
-from balancer.drivers.haproxy import names, rights
+from balancer.drivers.haproxy import addresses, names, rights
 from balancer.exceptions import InvalidInput
 
 PEERS = "balancer"
+PINGS = "option external-check"
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 _BALANCE: Mapping[Algorithm, tuple[str, ...]] = {
     Algorithm.ROUND_ROBIN: ("balance roundrobin",),
@@ -78,13 +81,15 @@ def candidate(spec: DeviceSpec, memo: dict[str, tuple[object, Block]] | None = N
     notices: dict[str, tuple[str, ...]] = {}
     rejected: dict[str, str] = {}
     fresh: dict[str, tuple[object, Block]] = {}
+    ping = _ping_command(spec.device)
     for balancer in spec.load_balancers:
         used = tuple(monitors[each] for each in dict.fromkeys(_monitor_ids(balancer)) if each in monitors)
         # Compared by value, so a memo can be stale in no way.
-        key = (balancer, used, spec.device.id)
+        key = (balancer, used, spec.device.id, ping)
         known = (memo or {}).get(balancer.id)
         try:
-            made = known[1] if known and known[0] == key else block(balancer, used, device_id=spec.device.id)
+            fresh_block = partial(block, balancer, used, device_id=spec.device.id, ping=ping)
+            made = known[1] if known and known[0] == key else fresh_block()
         except InvalidInput as error:
             rejected[balancer.id] = str(error)
             blocks[balancer.id] = spec.accepted_blocks.get(balancer.id, "")
@@ -115,6 +120,9 @@ def head(device: Device, blocks: Iterable[str]) -> str:
         f" user {names.login(device.endpoint.username)}",
         "    hard-stop-after 1h",
     ]
+    blocks = tuple(blocks)
+    if any(PINGS in text for text in blocks):
+        lines += ["    external-check", "    insecure-fork-wanted"]
     for mode, log in (("http", "httplog"), ("tcp", "tcplog")):
         lines += [
             f"defaults balancer-{mode}",
@@ -143,6 +151,12 @@ def head(device: Device, blocks: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _ping_command(device: Device) -> str | None:
+    """The one that was seen on the device, which then may run it."""
+    command = device.observation.facts.get("ping") if device.observation is not None else None
+    return None if command is None else names.file_path(str(command), "remote_config_path")
+
+
 def peer_address(device_id: str) -> str:
     """A loopback address and port of the device's own: several HAProxies may share a host."""
     raw = hashlib.sha256(names.object_id(device_id).encode()).digest()
@@ -158,6 +172,7 @@ class _Lines:
 
     lines: list[str] = field(default_factory=list)
     notices: dict[str, None] = field(default_factory=dict)
+    ping: str | None = None
 
     def section(self, kind: str, name: str, mode: str) -> None:
         self.lines.append(f"{kind} {name} from balancer-{mode}")
@@ -169,9 +184,12 @@ class _Lines:
         self.notices[sentence] = None
 
 
-def block(balancer: LoadBalancer, monitors: Sequence[HealthMonitor], *, device_id: str) -> Block:
-    """The sections of one load balancer; "" when it is switched off. Raises `InvalidInput`."""
-    out = _Lines()
+def block(
+    balancer: LoadBalancer, monitors: Sequence[HealthMonitor], *, device_id: str, ping: str | None = None
+) -> Block:
+    """The sections of one load balancer; "" when it is switched off. `ping`: the device's command for that, None when
+    it must do without. Raises `InvalidInput`."""
+    out = _Lines(ping=ping)
     if not balancer.admin_up:
         return Block(text="")
     pools = {pool.id: pool for pool in balancer.pools if pool.admin_up}
@@ -218,19 +236,20 @@ def _binds(listener: Listener, vips: Mapping[str, VirtualIp]) -> list[str]:
     chosen = [vips[each] for each in listener.virtual_ip_ids if each in vips] or list(vips.values())
     if not chosen:
         raise InvalidInput("a listener needs a virtual IP", field="virtualIps")
-    return [bind(vip.address, listener.port) for vip in chosen]
+    return [bind(vip.address, listener.port, vip.prefix_length) for vip in chosen]
 
 
-def bind(address: str, port: int) -> str:
+def bind(address: str, port: int, prefix_length: int | None = None) -> str:
     """A wildcard means every IPv4 address, ``::`` every IPv6 address. Any other address is bound even while it is on
-    no interface: otherwise one missing address would keep HAProxy from starting."""
+    no interface: otherwise one missing address would keep HAProxy from starting. The remark says which address the
+    device needs for it."""
     if address == names.WILDCARD:
         return f"bind *:{names.port(port)}"
     parsed = names.ip(address)
     options = " v6only" if parsed.version == 6 else ""
     if not parsed.is_unspecified:
         options += " transparent"
-    return f"bind {names.endpoint(address, port)}{options}"
+    return f"bind {names.endpoint(address, port)}{options}{addresses.remark(address, prefix_length)}"
 
 
 def _frontend(out: _Lines, listener: Listener, mode: str, binds: Sequence[str], backend: str | None) -> None:
@@ -393,9 +412,14 @@ def _checks(out: _Lines, monitor: HealthMonitor) -> None:
         out.add("option httpchk", f"http-check connect ssl{sni}", *_http_check(http))
     elif monitor.type is MonitorType.TLS_HELLO:
         out.add("option tcp-check", "tcp-check connect ssl")
+    elif monitor.type is MonitorType.PING and out.ping:
+        out.add(PINGS, f'external-check path "{_PATH}"', f"external-check command {out.ping}")
     else:
         if monitor.type is MonitorType.PING:
-            out.notice("an ICMP (PING) health monitor is done as a TCP connection to the node: HAProxy does not ping")
+            out.notice(
+                "an ICMP (PING) health monitor is done as a TCP connection to the node: "
+                "HAProxy cannot ping on this device"
+            )
         out.add("option tcp-check", "tcp-check connect")
     out.add(f"timeout check {names.seconds(monitor.timeout, 'timeout')}")
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from balancer.drivers.haproxy import names
+from balancer.drivers.haproxy.addresses import AddressAction, Entry
 
 # Where Debian has them. On a device the paths that were found are used; sudo compares the files, not their names.
 DEFAULT_TOOLS: Mapping[str, str] = {
@@ -23,6 +24,7 @@ DEFAULT_TOOLS: Mapping[str, str] = {
     "kill": "/usr/bin/kill",
     "systemctl": "/usr/bin/systemctl",
     "haproxy": "/usr/sbin/haproxy",
+    "ip": "/usr/bin/ip",
 }
 DEFAULT_CONFIG = "/etc/haproxy/haproxy.cfg"
 DEFAULT_SOCKET = "/run/haproxy/balancer.sock"
@@ -113,6 +115,21 @@ def start_step(program: str, config: str, pid_file: str) -> Argv:
     return (program, "-W", "-D", "-f", config, "-p", pid_file)
 
 
+# --- virtual IP addresses ----------------------------------------------------
+
+
+def address_step(action: AddressAction, entry: Entry, tools: Mapping[str, str] = DEFAULT_TOOLS) -> Argv:
+    """IPv6 without waiting for somebody else to claim it: it is ours to say who has it."""
+    nodad = ("nodad",) if action is AddressAction.ADD and ":" in entry.address else ()
+    return (tools["ip"], "address", action.value, *str(entry).split(), *nodad)
+
+
+def address_line(login: str, ip: str = DEFAULT_TOOLS["ip"]) -> str:
+    """The sudoers line that allows adding and removing any address, and nothing else that ip can do."""
+    operand = "[0-9a-f.:]+/[0-9]+ dev [A-Za-z0-9][A-Za-z0-9_.-]*"
+    return f"{names.login(login)} ALL=(root) NOPASSWD: {ip} ^address (add|del) {operand}( nodad)?$"
+
+
 # --- what to write into sudoers ----------------------------------------------
 
 
@@ -142,7 +159,7 @@ def sudoers_lines(
         steps += [signal_step(action, (1,), tools) for action in ("reload", "stop")]
         steps.append(handover_step(tools["haproxy"], config, pid_file, (), (1,)))
         steps.append(start_step(tools["haproxy"], config, start_pid_file(socket)))
-    return [sudoers_line(user, step) for step in steps]
+    return [*(sudoers_line(user, step) for step in steps), address_line(user, tools["ip"])]
 
 
 def sudoers_line(login: str, step: Argv) -> str:

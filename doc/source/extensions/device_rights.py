@@ -1,6 +1,6 @@
 """``.. sudoers-lines:: LOGIN`` prints the sudoers lines that a HAProxy device needs, from the driver that runs them.
 
-With the option ``:unit:`` those for a HAProxy under systemd.
+With the option ``:unit:`` those for a HAProxy under systemd; with ``:only:`` those for one command.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from balancer.drivers.haproxy.rights import sudoers_lines
 
 class SudoersLines(SphinxDirective):
     required_arguments = 1
-    option_spec: ClassVar = {"unit": directives.unchanged}
+    option_spec: ClassVar = {"unit": directives.unchanged, "only": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
-        text = "\n".join(sudoers_lines(self.arguments[0], unit=self.options.get("unit")))
+        lines = sudoers_lines(self.arguments[0], unit=self.options.get("unit"))
+        only = self.options.get("only")
+        text = "\n".join(line for line in lines if only is None or f"/{only} " in line)
         return [nodes.literal_block(text, text, language="text")]
 
 

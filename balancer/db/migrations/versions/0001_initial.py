@@ -80,10 +80,51 @@ def upgrade() -> None:
         sa.Column("repair", sa.Text(), nullable=True),
         sa.Column("epoch", sa.BigInteger(), nullable=True),
         sa.Column("facts", LONG_TEXT, nullable=False),
+        sa.Column("sampled_at", sa.Double(), nullable=True),
+        sa.Column("sampled_process", sa.String(length=64), nullable=True),
         sa.ForeignKeyConstraint(
             ["device_id"], ["devices.id"], name="fk_device_observations_device_id", ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("device_id", name="pk_device_observations"),
+    )
+    op.create_table(
+        "object_statistics",
+        sa.Column("device_id", sa.String(length=32), nullable=False),
+        sa.Column("object_id", sa.String(length=32), nullable=False),
+        sa.Column("load_balancer_id", sa.String(length=32), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("status", sa.String(length=32), nullable=True),
+        sa.Column("active_connections", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_in", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_out", sa.BigInteger(), nullable=False),
+        sa.Column("total_connections", sa.BigInteger(), nullable=False),
+        sa.Column("request_errors", sa.BigInteger(), nullable=False),
+        sa.Column("last_bytes_in", sa.BigInteger(), nullable=False),
+        sa.Column("last_bytes_out", sa.BigInteger(), nullable=False),
+        sa.Column("last_total_connections", sa.BigInteger(), nullable=False),
+        sa.Column("last_request_errors", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["device_id"], ["devices.id"], name="fk_object_statistics_device_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("device_id", "object_id", name="pk_object_statistics"),
+    )
+    op.create_index("ix_object_statistics_load_balancer_id", "object_statistics", ["load_balancer_id"])
+    op.create_table(
+        "deployments",
+        sa.Column("device_id", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("outcome", sa.String(length=32), nullable=False),
+        sa.Column("plan", sa.String(length=32), nullable=True),
+        sa.Column("sentence", sa.Text(), nullable=False),
+        sa.Column("rejected", LONG_TEXT, nullable=False),
+        sa.Column("diff", LONG_TEXT, nullable=False),
+        sa.Column("started_at", sa.Double(), nullable=False),
+        sa.Column("last_started_at", sa.Double(), nullable=False),
+        sa.Column("duration", sa.Double(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_deployments_device_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("device_id", "number", name="pk_deployments"),
     )
     op.create_table(
         "leases",
@@ -296,6 +337,8 @@ def downgrade() -> None:
     op.drop_table("reservations")
     op.drop_table("load_balancers")
     op.drop_table("leases")
+    op.drop_table("deployments")
+    op.drop_table("object_statistics")
     op.drop_table("device_observations")
     op.drop_table("health_monitors")
     op.drop_table("devices")
