@@ -59,7 +59,10 @@ SQL_OPTS: tuple[cfg.Opt, ...] = (
     cfg.StrOpt(
         "connection",
         default="sqlite:///balancer.sqlite",
-        help="SQLAlchemy URL of the database. A relative SQLite path is relative to the working directory.",
+        secret=True,
+        help="URL of the database: sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME or "
+        "mariadb://USER:PASSWORD@HOST/NAME. A relative SQLite path is relative to the working directory. In a "
+        "configuration file, write $$ for a $ in the password.",
     ),
 )
 

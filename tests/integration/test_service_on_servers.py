@@ -45,7 +45,7 @@ class OverAServer(Suite):
         cls.addClassCleanup(cls.server().drop_database, name)
         cls.host = cls.enterClassContext(Host(root / "device"))
         cls.backends = [cls.enterClassContext(Backend(root / f"backend-{number}")) for number in range(2)]
-        options = {"sql": {"connection": cls.url.replace("%", "%%")}, "worker": {"scan_interval": "1"}}
+        options = {"sql": {"connection": cls.url}, "worker": {"scan_interval": "1"}}
         cls.service = cls.enterClassContext(RunningService(root / "service", options))
         cls.before = cls.host.read_config()
         cls.device_id = cls.service.register(cls.host)
