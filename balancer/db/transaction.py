@@ -47,7 +47,7 @@ from balancer.db.tables import (
     session_persistences,
     virtual_ips,
 )
-from balancer.exceptions import Conflict, NotFound, StaleGeneration
+from balancer.exceptions import BalancerError, Conflict, NotFound, StaleGeneration
 
 _T = TypeVar("_T")
 
@@ -81,12 +81,16 @@ class SqlTransaction:
         locked = set(self._locked)
         try:
             yield
+        except BaseException:
+            # What ended the transaction itself (a deadlock, say) has ended this with it; the first error counts.
+            with contextlib.suppress(BalancerError, sa.exc.SQLAlchemyError):
+                savepoint.rollback()
+            raise
+        else:
+            savepoint.rollback()
         finally:
             # Locks go with the savepoint that they were taken in.
             self._locked = locked
-            # An error of the database may have ended it already, with the transaction around it.
-            if savepoint.is_active:
-                savepoint.rollback()
 
     def clock(self) -> float:
         """Seconds since 1970, of the database's clock."""

@@ -483,6 +483,17 @@ class TestRefusals(DeployingCase):
                     self.deploy(device, self.good)
                 self.assertIn(message, " ".join(self.driver.observe(device).findings))
 
+    def test_a_haproxy_that_runs_but_was_removed_is_no_fault_of_a_load_balancer(self) -> None:
+        for run_as in ("root", "sudo", "group"):
+            with self.subTest(run_as):
+                host = self.host(run_as=run_as)
+                host.run(["cp", "/usr/sbin/haproxy", "/run/gone"], check=True)
+                host.run(["chmod", "644", "/run/gone"], check=True)
+                host.run(["mount", "--bind", "/run/gone", "/usr/sbin/haproxy"], check=True)
+                with self.assertRaisesRegex(TerminalDeviceError, "no program /usr/sbin/haproxy .* install it"):
+                    self.deploy(device_of(host), self.good)
+                self.assertEqual([], self.left_behind(host))
+
     def test_a_file_with_half_a_block_is_not_guessed_at(self) -> None:
         host = self.host()
         device = device_of(host)

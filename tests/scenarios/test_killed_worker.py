@@ -76,6 +76,13 @@ class KilledWorker(ScenarioCase):
             self.well_within(BY_RESTART, "killed before recording")
         self.no_request_failed(traffic)
 
+    def test_requests_are_answered_until_there_is_a_worker_again(self) -> None:
+        for _ in range(3):
+            self.world.kill_worker()
+            began = time.monotonic()
+            self.world.remove(self.world.add())
+            self.assertLess(time.monotonic() - began, 3)
+
     def test_again_and_again_at_any_moment(self) -> None:
         """Changes keep coming, and whoever deploys them is killed four times, without regard to what it does."""
         with self.traffic() as traffic:
@@ -87,6 +94,18 @@ class KilledWorker(ScenarioCase):
                 self.restart()
                 self.world.remove(gone)
             self.well_within(BY_RESTART, "killed four times")
+        self.no_request_failed(traffic)
+
+
+class HangingDevice(ScenarioCase):
+    def test_killed_while_a_command_on_the_device_hangs(self) -> None:
+        """The step on the device is given up when its time is over."""
+        with self.traffic() as traffic:
+            with Stop(self.host, RENAMED) as stop:
+                self.world.add()
+                stop.await_reached()
+                self.world.kill_worker()
+                self.well_within(BY_RESTART, f"killed when {RENAMED.name}, and the device hangs")
         self.no_request_failed(traffic)
 
 

@@ -10,6 +10,7 @@ from balancer.core.model import (
     DeviceSpec,
     L7Policy,
     LoadBalancer,
+    MemberLimits,
     MonitorType,
     PersistenceKind,
     Protocol,
@@ -69,6 +70,16 @@ class TestNotices(unittest.TestCase):
         self.assertIn("cannot ping", self.notices(balancer(monitors=(check,)), MonitorType.PING))
         self.assertIn("rateBandwidth", self.notices(balancer(member(1, extras={"rateBandwidth": 12}))))
         self.assertIn("rateConnection", self.notices(balancer(member(1, extras={"rateConnection": 1}))))
+        alone = member(1, limits=MemberLimits(min_connections=5))
+        self.assertIn("minconn", self.notices(balancer(alone)))
+        self.assertNotIn("minconn", render.block(balancer(alone), (), device_id=oid(1)).text)
+        slow = member(1, limits=MemberLimits(slow_start=5))
+        self.assertIn("slowstart", self.notices(balancer(slow)))
+        self.assertEqual("", self.notices(balancer(slow, monitors=(monitor(0, MonitorType.TCP),)), MonitorType.TCP))
+        for mask, told in ((None, False), ("255.255.255.255", False), (32, False), ("255.255.255.0", True), (24, True)):
+            by_address = SessionPersistence(id=oid(1), kind=PersistenceKind.SOURCE_IP, extras={"mask": mask})
+            self.assertEqual(told, "mask" in self.notices(balancer(persistence=by_address)), mask)
+        self.assertIn("VLAN", self.notices(balancer(listener={"extras": {"VLAN": 7}})))
         cookie = SessionPersistence(id=oid(1), kind=PersistenceKind.HTTP_COOKIE)
         self.assertIn("HTTP_COOKIE has no effect", self.notices(balancer(protocol=Protocol.TCP, persistence=cookie)))
         header = {"insert_headers": {"X-Forwarded-For": "true"}}

@@ -54,6 +54,7 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
     "x-forwarded-port": ("http-request set-header X-Forwarded-Port %[dst_port]",),
     "x-forwarded-proto": ("http-request set-header X-Forwarded-Proto http",),
 }
+_ONE_CLIENT = ("", "None", "255.255.255.255", "32", "128")
 _INEXPRESSIBLE = {"ratebandwidth": "rateBandwidth", "rateconnection": "rateConnection"}
 # HAProxy takes 64 words in a line.
 _CIDRS_PER_LINE = 50
@@ -254,6 +255,8 @@ def bind(address: str, port: int, prefix_length: int | None = None) -> str:
 
 def _frontend(out: _Lines, listener: Listener, mode: str, binds: Sequence[str], backend: str | None) -> None:
     out.section("frontend", names.frontend(listener.id), mode)
+    if listener.extras.get("VLAN"):
+        out.notice("VLAN of a virtual IP has no effect: the device's `interface` says where it is")
     out.add(*binds)
     if listener.connection_limit == 0:
         # `maxconn 0` would mean unlimited.
@@ -321,7 +324,7 @@ def _backend(
             words.append(_check_words(member, monitors[0]))
         if cookies:
             words.append(f"cookie {names.cookie(member.cookie or member.id, 'cookie')}")
-        out.add(" ".join(words + _member_words(member, checked=bool(monitors))))
+        out.add(" ".join(words + _member_words(out, member, checked=bool(monitors))))
 
 
 def _server(out: _Lines, member: Member) -> str:
@@ -331,16 +334,25 @@ def _server(out: _Lines, member: Member) -> str:
     return f"server {names.object_id(member.id)} {names.endpoint(member.address, member.port)}"
 
 
-def _member_words(member: Member, *, checked: bool) -> list[str]:
+def _member_words(out: _Lines, member: Member, *, checked: bool) -> list[str]:
     weight = 0 if member.rotation is Rotation.DRAIN else member.weight
     words = [f"weight {names.integer(weight, 0, 256, 'weight')}"]
     limits = member.limits
     if limits.min_connections:
-        words.append(f"minconn {names.integer(limits.min_connections, 1, 2**31 - 1, 'minconn')}")
+        least = names.integer(limits.min_connections, 1, 2**31 - 1, "minconn")
+        if limits.max_connections:
+            words.append(f"minconn {min(least, limits.max_connections)}")
+        else:
+            # Alone, HAProxy would take it for the most.
+            out.notice("minconn of a node has no effect without maxconn")
     if limits.max_connections:
         words.append(f"maxconn {names.integer(limits.max_connections, 1, 2**31 - 1, 'maxconn')}")
-    if limits.slow_start and checked:
-        words.append(f"slowstart {names.seconds(limits.slow_start, 'slowstart')}")
+    if limits.slow_start:
+        pause = names.seconds(limits.slow_start, "slowstart")
+        if checked:
+            words.append(f"slowstart {pause}")
+        else:
+            out.notice("slowstart of a node has no effect without a health monitor, which would see it come back")
     if member.backup:
         words.append("backup")
     if not member.admin_up or member.rotation is Rotation.OUT:
@@ -357,6 +369,8 @@ def _persistence(out: _Lines, persistence: SessionPersistence | None, mode: str)
         return False
     kind = persistence.kind
     if kind is PersistenceKind.SOURCE_IP:
+        if str(persistence.extras.get("mask", "")) not in _ONE_CLIENT:
+            out.notice("the mask of a SOURCE_IP session persistence has no effect: each address is a client")
         expire = names.seconds(persistence.timeout or _SOURCE_IP_EXPIRE, "timeout")
         out.add(f"stick-table type ipv6 size 100k expire {expire} peers {PEERS}", "stick on src")
         return False
