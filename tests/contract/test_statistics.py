@@ -204,11 +204,11 @@ class StatisticsContract(Steps):
             self.assertEqual(5000, len(objects))
             started = time.monotonic()
             self.observe(*objects, process=process)
-            self.assertLess(time.monotonic() - started, 1.0)
+            self.assertLess(time.monotonic() - started, 10.0)
         started = time.monotonic()
         with self.repository.read() as tx:
             known = tx.statistics([each.id for each in balancers])
-        self.assertLess(time.monotonic() - started, 1.0)
+        self.assertLess(time.monotonic() - started, 10.0)
         self.assertEqual({counters(3, active=1)}, {total(each) for each in known.values()})
 
 

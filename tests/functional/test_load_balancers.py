@@ -404,7 +404,7 @@ class TestManyAtOnce(ApiCase):
             self.assertEqual(202, answer.status, answer.json)
         started = time.monotonic()
         self.assertEqual(60, len(self.get("/foo/loadbalancers")["loadbalancers"]))
-        self.assertLess(time.monotonic() - started, 2)
+        self.assertLess(time.monotonic() - started, 10)
 
 
 class TestUnsuitable(ApiCase):

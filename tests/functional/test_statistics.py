@@ -142,7 +142,7 @@ class TestStatistics(ApiCase):
         self.expect(200, "PUT", f"/devices/{self.device_id}", {"admin_state": "MAINTENANCE"})
         started = time.monotonic()
         self.stats()
-        self.assertLess(time.monotonic() - started, 2)
+        self.assertLess(time.monotonic() - started, 10)
 
 
 class TestWithoutWorker(ApiCase):
