@@ -132,6 +132,10 @@ class RunningService:
         data = None if body is None else json.dumps(body).encode()
         return _exchange("127.0.0.1", self.port, method, path, data, {"Content-Type": "application/json"}, timeout)
 
+    def deployments(self) -> str:
+        """What the worker said it did, for messages of failed tests."""
+        return "\n".join(line for line in self.log.read_text().splitlines() if " balancer.core." in line)[-5000:]
+
     def register(self, host: Host, **fields: Any) -> str:
         """Registers the device; returns its id. Further fields go into the registration."""
         body: dict[str, Any] = {

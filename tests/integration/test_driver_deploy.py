@@ -554,6 +554,21 @@ class TestInterrupted(DeployingCase):
                 self.assertEqual(before, host.read_config())
         self.assertEqual(page(self.backend.port), fetch(self.serving).text)
 
+    def test_a_reload_that_gets_lost_is_asked_for_again(self) -> None:
+        host = self.host(run_as="root")
+        device = device_of(host)
+        self.deploy(device, self.good)
+        # A master that is busy with the reload before does not hear the next one.
+        deaf = '#!/bin/sh\nmkdir /run/lost 2>/dev/null && exit 0\nexec /run/real-kill "$@"\n'
+        host.run(["cp", "-p", "/usr/bin/kill", "/run/real-kill"], check=True)
+        host.run(["tee", "/run/deaf-kill"], input=deaf.encode(), check=True)
+        host.run(["chmod", "755", "/run/deaf-kill"], check=True)
+        host.run(["mount", "--bind", "/run/deaf-kill", "/usr/bin/kill"], check=True)
+        applied = self.deploy(device, self.good, self.more)
+        self.assertEqual("reload", applied.plan)
+        self.assertEqual(0, host.run(["test", "-d", "/run/lost"]).returncode, "none was lost")
+        self.assertEqual(page(self.backend.port), fetch(self.new).text)
+
     def test_a_controller_that_dies_before_its_verdict_leaves_the_old_configuration(self) -> None:
         for run_as in ("sudo", "root", "group"):
             with self.subTest(run_as):

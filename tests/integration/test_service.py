@@ -195,7 +195,8 @@ class TrafficThroughTheService(ServiceCase):
                 pool.map(lambda port: self.service.call("POST", "/foo/loadbalancers", self.body(port)), ports)
             )
         self.assertEqual({answer.status for answer in answers}, {202})
-        self.assertEqual({answer.json["loadbalancer"]["status"] for answer in answers}, {"ACTIVE"})
+        statuses = {answer.json["loadbalancer"]["status"] for answer in answers}
+        self.assertEqual(statuses, {"ACTIVE"}, self.service.deployments())
         self.assertEqual({fetch(port).status for port in ports}, {200})
         paths = [f"/foo/loadbalancers/{answer.json['loadbalancer']['id']}" for answer in answers]
         with ThreadPoolExecutor(30) as pool:
@@ -221,6 +222,7 @@ class TrafficThroughTheService(ServiceCase):
                 self.assertEqual(self.host.read_config(), before)
                 self.assertEqual(fetch(port).status, 200)
                 self.call(method, at, body, status=status)
+                eventually(self._deployed, "it is deployed", seconds=30)
                 newest = self.call("GET", f"/devices/{self.device_id}/deployments")["deployments"][0]
                 done = self.call("GET", f"/devices/{self.device_id}/deployments/{newest['n']}")["deployment"]
                 self.assertEqual((done["plan"], done["outcome"]), (told["plan"], "APPLIED"))
@@ -238,6 +240,10 @@ class TrafficThroughTheService(ServiceCase):
         self.assertEqual(told["plan"], "reload")
         self.assertIn(f"+    bind *:{other}\n", told["devices"][0]["diff"])
         self.assertFalse(_answers(other))
+
+    def _deployed(self) -> bool:
+        info = self.call("GET", f"/devices/{self.device_id}/info")["device"]
+        return bool(info["applied_revision"] == info["desired_revision"])
 
     def test_failures_are_in_the_history(self) -> None:
         bad = self.service.create(self.body(self.backends[0].port), status="ERROR")

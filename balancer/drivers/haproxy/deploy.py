@@ -34,6 +34,8 @@ _GRACE = 4
 _POLL_FIRST, _POLL_LAST = 0.004, 0.1
 # A process that lives so long has not stumbled over its configuration.
 _SETTLED = 0.3
+# When no new process is there by then, the reload was lost. One too many does no harm: the file is the same.
+_LOST = 1.5
 
 
 def config_of(device: Device) -> str:
@@ -377,7 +379,8 @@ def _see_it_through(
         if asked:
             runtime.reload_by_master(connection, asked)
         deadline = time.monotonic() + timeout / 2
-        pid = _await_service(connection, device, session, order, before, how.masters, deadline)
+        again = _once_more(connection, session, how) if order.action is Action.RELOAD else None
+        pid = _await_service(connection, device, session, order, before, how.masters, deadline, again)
         check()
     except BaseException as error:
         # Also when the lease is gone: what nobody verified must not stay.
@@ -405,8 +408,9 @@ def _await_service(
     before: frozenset[int],
     masters: frozenset[int],
     deadline: float,
+    again: Callable[[], None] | None,
 ) -> int:
-    """The number of the worker that serves the new configuration."""
+    """The number of the worker that serves the new configuration. `again` asks for the reload once more."""
     if order.action is Action.INSTALL:
         return 0
     if order.action is Action.STOP:
@@ -415,9 +419,12 @@ def _await_service(
             raise TransientDeviceError(f"{connection.where}: HAProxy did not stop")
         return 0
     asked = _by_socket(connection, device, before) if order.has_block else _by_processes(session, before, masters)
-    found = _poll(asked, deadline)
-    if found is not None:
-        return found
+    while time.monotonic() < deadline:
+        found = _poll(asked, min(deadline, time.monotonic() + _LOST))
+        if found is not None:
+            return found
+        if again is not None and not _processes(session) - before:
+            again()
     if not _processes(session) - before:
         raise TransientDeviceError(
             f"{connection.where}: HAProxy accepted the configuration, but no new process of it lives; its own log on "
@@ -428,6 +435,16 @@ def _await_service(
     if pid is None:
         raise TransientDeviceError(f"{connection.where}: a new HAProxy process lives, but the one before still serves")
     return pid
+
+
+def _once_more(connection: Connection, session: Session, how: Means) -> Callable[[], None] | None:
+    """A master that is busy with the reload before can lose the one asked for now. None where none gets lost."""
+    if how.master_socket is not None:
+        socket = how.master_socket
+        return lambda: runtime.reload_by_master(connection, socket)
+    if how.method in ("signal", "systemctl"):
+        return lambda: session.write(b"again\n")
+    return None
 
 
 def _by_socket(connection: Connection, device: Device, before: frozenset[int]) -> Callable[[], int | None]:

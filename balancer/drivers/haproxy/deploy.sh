@@ -10,7 +10,7 @@
 # What precedes also defines do_add and do_remove: calls of `attempt` for addresses of interfaces.
 #
 # Standard output: "balancer-deploy 1", then one line "WORD base64" as the result, or "installed PIDS" and then answers
-# to what is read: "pids", "commit", anything else or the end of the input rolls back. Addresses that could not be
+# to what is read: "pids", "again" (reload once more), "commit", anything else or the end of the input rolls back. Addresses that could not be
 # changed do not keep the rest from being done: a line "addresses base64" comes before the one it belongs to.
 umask 022
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -148,6 +148,7 @@ echo "installed $before"
 while read -r verdict; do
     case $verdict in
         pids) echo "pids $(haproxies)" ;;
+        again) step reload ;;
         commit)
             state=committed
             if [ -n "$note_after" ]; then
