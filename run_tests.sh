@@ -70,7 +70,7 @@ trap 'exit 143' TERM HUP
 
 if [ "$selection" != style ]; then
     install_packages haproxy openssh-server sudo lighttpd curl iproute2 iputils-ping procps python3-venv \
-        postgresql mariadb-server || exit 1
+        systemd debian-archive-keyring postgresql mariadb-server || exit 1
 fi
 
 if [ -z "$use_venv" ]; then

@@ -19,8 +19,10 @@ balancer-api, all on loopback. Run as root the device has its own users and file
 
 _COMMANDS = """\
 commands:
-  up      start everything, create a load balancer, show answers through it; stays (default)
-  demo    the same, then stop; status 0 only when all three back ends answered in turn
+  up      start everything, create a load balancer, show answers through it; stays (default); starts again what has
+          died of one that is up
+  demo    the same, then stop; refuses when one is up
+          both: status 0 only when all three back ends answered in turn
   status  say what runs; status 0 when everything does, 3 otherwise
   down    stop everything and remove what was made
 """
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         match arguments.command:
             case "up":
-                box.up()
+                return 0 if box.up() else 1
             case "demo":
                 return 0 if box.demo() else 1
             case "status":

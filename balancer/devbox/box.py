@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,15 @@ BACKEND_PORTS = (8001, 8002, 8003)
 API_PORT = 8181
 NAME = "HAProxy"  # of the files createDeviceHAProxy and createLBcommandHAProxy
 ANSWERS = 6
+COMES_BACK = 75.0
+"""Seconds in which HAProxy uses a back end again that it had taken out: two checks of the slowest monitor, and some."""
+
+# Of services, in `State`; a back end's holds its port.
+ISOLATED_DEVICE = "the device in its namespaces"
+SSHD, HAPROXY = "the device's sshd", "the device's haproxy"
+API = "balancer-api and its worker"
+
+API_CONFIGURATION = "balancer-api.conf"
 
 
 class DevBoxError(RuntimeError):
@@ -113,22 +123,30 @@ class DevBox:
 
     # --- the commands ---
 
-    def up(self) -> None:
-        """Starts everything and shows it; only shows it when it runs already."""
-        with self._alone():
-            if self._is_up():
-                _say("The DevBox is already up.")
-                self.show()
-                return
-            self._start()
-            self.show()
-            self._suggest()
-
-    def demo(self) -> bool:
-        """`up`, then `down`, whatever happens between. True when the back ends answered in turn."""
+    def up(self) -> bool:
+        """Starts everything, or what has died, and shows it; only shows it when all runs. True when the back ends
+        answered in turn."""
         with self._alone():
             if not self._is_up():
                 self._start()
+                good = self.show()
+                self._suggest()
+                return good
+            if all(one.process.alive() for one in self.state.services):
+                _say("The DevBox is already up.")
+            else:
+                self._mend()
+            return self.show()
+
+    def demo(self) -> bool:
+        """`up`, then `down`, whatever happens between; not when one is up. True when the back ends answered in turn."""
+        with self._alone():
+            if self._is_up():
+                raise DevBoxError(
+                    f"the DevBox of {self.directory} is up, and a demo would take it down: look at it with `up` or "
+                    "`status`, take it down with `down`, or give the demo another place with --state-dir DIR"
+                )
+            self._start()
             try:
                 good = self.show()
             finally:
@@ -185,11 +203,14 @@ class DevBox:
             port = first_free_port(range(max(wanted, *self.state.backend_ports, 0), wanted + 200))
             if port != wanted:
                 _say(f"Port {wanted} is taken: this back end listens on {port}.")
-            backend = Backend(self.directory / f"backend-{port}", port).start()
-            assert backend.process is not None
-            self._add_service(f"back end {port} (lighttpd)", backend.process, f"127.0.0.1:{port}", backend.log)
+            self._start_backend(port)
             self._record(backend_ports=(*self.state.backend_ports, port))
         _say(f"Three back ends answer on 127.0.0.1, ports {', '.join(map(str, self.state.backend_ports))}.")
+
+    def _start_backend(self, port: int) -> None:
+        backend = Backend(self.directory / f"backend-{port}", port).start()
+        assert backend.process is not None
+        self._note_service(_backend_name(port), backend.process, f"127.0.0.1:{port}", backend.log)
 
     def _start_device(self) -> None:
         refused = isolation_refused()
@@ -199,7 +220,8 @@ class DevBox:
             directory = Path(tempfile.mkdtemp(prefix="balancer-devbox-", dir="/tmp"))
             self._record(outside_paths=(str(directory),))
             _say(f"{self.directory} has characters that a device's paths may not have: its files are in {directory}.")
-        host = Host(directory, isolated=not refused, ssh_port=port, login=LOGIN, outlive=True)
+        self._record(isolated=not refused, device=str(directory), ssh_port=port)
+        host = self._host()
         if refused:
             _say(f"No isolated device is possible here ({refused}): sshd and haproxy run as {host.user},")
             _say(f"with key login instead of a password, on ports above 1024 (sshd: {port}).")
@@ -209,26 +231,33 @@ class DevBox:
             )
             if port != 22:
                 _say(f"Port 22 is taken: the device's sshd listens on {port}.")
+        self._boot(host)
+        self._before.write_bytes(host.read_config())
+        self._write_bodies(host)
+
+    def _host(self) -> Host:
+        state = self.state
+        return Host(Path(state.device), isolated=state.isolated, ssh_port=state.ssh_port, login=LOGIN, outlive=True)
+
+    def _boot(self, host: Host) -> None:
+        """For the first time or again, from its state directory."""
         try:
             host.start()
         except BaseException:
             host.stop()
             raise
         finally:
-            outside = (*self.state.outside_paths, *map(str, host.outside_paths()))
-            self._record(outside_paths=outside, isolated=host.isolated, device=str(directory))
+            outside = dict.fromkeys((*self.state.outside_paths, *map(str, host.outside_paths())))
+            self._record(outside_paths=tuple(outside), ssh_user=host.user)
         sshd, haproxy = f"sshd 127.0.0.1:{host.ssh_port}", f"haproxy with {host.config_path}"
         if host.isolated:
             (init,) = host.processes()
-            self._add_service("the device in its namespaces", init, f"{sshd}, {haproxy}", host.ssh_log.parent)
+            self._note_service(ISOLATED_DEVICE, init, f"{sshd}, {haproxy}", host.ssh_log.parent)
         else:
-            for where, log, process in zip(
-                (sshd, haproxy), (host.ssh_log, host.haproxy_log), host.processes(), strict=True
+            for name, where, log, process in zip(
+                (SSHD, HAPROXY), (sshd, haproxy), (host.ssh_log, host.haproxy_log), host.processes(), strict=True
             ):
-                self._add_service("the device", process, where, log)
-        self._before.write_bytes(host.read_config())
-        self._record(ssh_port=host.ssh_port, ssh_user=host.user)
-        self._write_bodies(host)
+                self._note_service(name, process, where, log)
 
     def _write_bodies(self, host: Host) -> None:
         """Copies of the request bodies, changed where this machine needs it, and says where."""
@@ -274,8 +303,7 @@ class DevBox:
         if port != API_PORT:
             _say(f"Port {API_PORT} is taken: the API listens on {port}.")
         # It runs in the state directory, whose path may have characters that mean something to oslo.config.
-        configuration = self.directory / "balancer-api.conf"
-        configuration.write_text(
+        (self.directory / API_CONFIGURATION).write_text(
             "[DEFAULT]\n"
             "bind_host = 127.0.0.1\n"
             f"bind_port = {port}\n"
@@ -283,7 +311,13 @@ class DevBox:
             "[sql]\n"
             "connection = sqlite:///balancer.sqlite\n"
         )
-        command = [sys.executable, str(CHECKOUT / "bin/balancer-api"), "--config-file", configuration.name]
+        self._record(api_url=f"http://127.0.0.1:{port}")
+        self._run_api()
+        _say(f"The API answers at {self.state.api_url}.")
+
+    def _run_api(self) -> None:
+        url = self.state.api_url
+        command = [sys.executable, str(CHECKOUT / "bin/balancer-api"), "--config-file", API_CONFIGURATION]
         log = self.directory / "balancer-api.log"
         with log.open("ab") as output:
             synced = subprocess.run(
@@ -292,8 +326,7 @@ class DevBox:
         if synced.returncode:
             raise DevBoxError(f"balancer-api --dbsync failed. {log} ends:\n{tail(log)}")
         process = ProcessId.of(spawn(command, log, cwd=self.directory))
-        self._add_service("balancer-api and its worker", process, f"127.0.0.1:{port}", log)
-        url = f"http://127.0.0.1:{port}"
+        self._note_service(API, process, url.removeprefix("http://"), log)
 
         def answers() -> bool:
             if not process.alive():
@@ -301,8 +334,6 @@ class DevBox:
             return _answers(url)
 
         wait_until(answers, "balancer-api does not answer", log, timeout=30)
-        self._record(api_url=url)
-        _say(f"The API answers at {url}.")
 
     def _register(self) -> None:
         device = self._script(f"createDevice.sh {NAME}")["device"]
@@ -315,6 +346,47 @@ class DevBox:
                 f"the load balancer is {created['status']}: {created.get('status_reason') or 'no reason given'}.\n"
                 f"{log} ends:\n{tail(log)}"
             )
+
+    # --- up, when something has died ---
+
+    def _mend(self) -> None:
+        """Starts again what has died, where it was; the database stays. Takes nothing down when that fails."""
+        dead = [one.name for one in self.state.services if not one.process.alive()]
+        _say(f"Started again, with what it had, because it has died: {', '.join(dead)}.")
+        backends = [port for port in self.state.backend_ports if _backend_name(port) in dead]
+        try:
+            for port in backends:
+                self._start_backend(port)
+            device = [one for one in self.state.services if one.name in (ISOLATED_DEVICE, SSHD, HAPROXY)]
+            if any(one.name in dead for one in device):
+                if not Path(self.state.config).exists():
+                    raise DevBoxError(f"{self.state.device} is lost, and the device's configuration and keys with it")
+                for one in device:
+                    one.process.stop()
+                host = self._host()
+                host.stop()  # what is left of a haproxy whose master was killed
+                self._boot(host)
+            if API in dead:
+                self._run_api()
+        except (DevBoxError, StartError, OSError, subprocess.SubprocessError) as error:
+            raise DevBoxError(
+                f"{error}\nThe rest of the DevBox is as it was. Mend this and try `up` again; or `down` removes all of "
+                "it, its database too, and the next `up` starts afresh"
+            ) from error
+        self._wait_for(backends)
+
+    def _wait_for(self, backends: Sequence[int]) -> None:
+        """Until HAProxy uses them; for a bounded time, because somebody may have taken their nodes out of service."""
+        expected = {page(port) for port in backends}
+        deadline = time.monotonic() + COMES_BACK
+        told = False
+        while not expected <= set(self._answers()) and time.monotonic() < deadline:
+            if not told:
+                _say(
+                    f"Waiting until its monitors let HAProxy use them again, {COMES_BACK:.0f} s at most. Ctrl-C is safe."
+                )
+            told = True
+            time.sleep(1)
 
     # --- show ---
 
@@ -329,12 +401,15 @@ class DevBox:
         ):
             _say(f"    {line}")
         _say(f"\n{ANSWERS} times: curl {state.traffic_url}")
-        answers = [_curl(state.traffic_url) for _ in range(ANSWERS)]
+        answers = self._answers()
         for answer in answers:
             _say(f"    {answer.rstrip()}")
         good = in_turn(answers, [page(port) for port in state.backend_ports])
         _say("The three back ends answered in turn." if good else "The back ends did NOT answer in turn.")
         return good
+
+    def _answers(self) -> list[str]:
+        return [_curl(self.state.traffic_url) for _ in range(ANSWERS)]
 
     def _list_services(self) -> None:
         _say("\nWhat runs:")
@@ -379,13 +454,11 @@ class DevBox:
     # --- state ---
 
     def _is_up(self) -> bool:
-        """Whether it runs. What is left of an `up` that was killed is taken down first."""
+        """Whether an `up` came to its end here. What is left of one that was killed is taken down first."""
         state = self._load()
-        if state is None:
-            return False
-        if state.ready and all(one.process.alive() for one in state.services):
-            return True
-        _say("Something of an earlier DevBox has died: taking down the rest and starting afresh.")
+        if state is None or state.ready:
+            return state is not None
+        _say("An earlier `up` was killed: taking down what it left.")
         self._stop()
         return False
 
@@ -403,9 +476,11 @@ class DevBox:
         self.state = replace(self.state, **changes)
         self.state.save(self._state_file)
 
-    def _add_service(self, name: str, process: ProcessId, where: str, log: Path) -> None:
-        service = Service(name=name, process=process, where=where, log=str(log))
-        self._record(services=(*self.state.services, service))
+    def _note_service(self, name: str, process: ProcessId, where: str, log: Path) -> None:
+        """In the place of an earlier one of that name, or behind all others."""
+        new = {one.name: one for one in self.state.services}
+        new[name] = Service(name=name, process=process, where=where, log=str(log))
+        self._record(services=tuple(new.values()))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -440,6 +515,10 @@ class DevBox:
             raise DevBoxError(f"{command} failed:\n{done.stdout}{done.stderr}\n{log} ends:\n{tail(log)}")
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
+
+
+def _backend_name(port: int) -> str:
+    return f"back end {port} (lighttpd)"
 
 
 def _say(text: str) -> None:

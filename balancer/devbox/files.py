@@ -40,6 +40,13 @@ def gshadow(groups: Mapping[str, tuple[int, tuple[str, ...]]]) -> str:
     return "".join(f"{name}:!::{','.join(members)}\n" for name, (_, members) in groups.items())
 
 
+NSSWITCH = "passwd: files\ngroup: files\nshadow: files\ngshadow: files\nhosts: files dns\n"
+"""Whatever directory service the machine asks: the device knows its own accounts only."""
+
+PAM = "".join(f"{kind} required pam_unix.so\n" for kind in ("auth", "account", "password", "session"))
+"""For every program; sudo is the one that asks."""
+
+
 def hosts(hostname: str) -> str:
     """Without the host's own name sudo asks the name servers for it, and waits for them."""
     return f"127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost\n"

@@ -1,7 +1,7 @@
 """A device made of a real sshd and a real haproxy, for the DevBox and for tests.
 
-Isolated (root), the device has its own mount, process, host-name and cgroup namespaces: its users, its password
-file, its sudoers, `/etc/haproxy`, `/run` and `/tmp` exist only there, and ending the first process of the process
+Isolated (root), the device has its own mount, process, host-name and cgroup namespaces: its `/etc` with its users,
+passwords and sudoers, `/run` and `/tmp` exist only there, and ending the first process of the process
 namespace ends everything in it. Otherwise sshd and haproxy are plain processes of the current user, with key login.
 
 Either way sshd listens on loopback only, and everything that stays is below one state directory.
@@ -39,23 +39,72 @@ from cryptography.hazmat.primitives.serialization import (
 
 from balancer.devbox import files
 from balancer.devbox.processes import ProcessId, StartError, free_port, spawn, tail, wait_until
+from balancer.devbox.systemd import PROGRAM, UNIT, ControlGroup, systemd_refused, write_units
 from balancer.drivers.haproxy.rights import sudoers_lines
 
 RunAs = Literal["sudo", "root", "group"]
-HaproxyMode = Literal["master-worker", "daemon", "none"]
+HaproxyMode = Literal["master-worker", "daemon", "systemd", "none"]
 
 HOSTNAME = "devbox"
 # The cgroup's name would tell which unit of this machine started the device.
 _NAMESPACES = ("--mount", "--pid", "--uts", "--cgroup")
 
+RELEASE_DIRECTORY = "/opt"
+"""Where an isolated device finds another HAProxy than the machine's."""
+
+# What an isolated device takes over from the machine's /etc, as far as everybody may read it.
+_FROM_THE_MACHINE = (
+    "alternatives",
+    "bash.bashrc",
+    "debian_version",
+    "environment",
+    "gai.conf",
+    "haproxy/errors",
+    "host.conf",
+    "inputrc",
+    "iproute2",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "locale.alias",
+    "localtime",
+    "login.defs",
+    "networks",
+    "os-release",
+    "profile",
+    "profile.d",
+    "protocols",
+    "resolv.conf",
+    "rpc",
+    "services",
+    "shells",
+    "ssl",
+    "terminfo",
+    "timezone",
+)
+
 # Run by the first process of the namespaces; $1 is the state directory, $2 how long to live: "stay", or "parent" to
-# end with the process at the other end of standard input. The shell's `wait` reaps orphans, as an init must.
-# Bind mounts come first: the state directory may be below /tmp or /run.
+# end with the process at the other end of standard input, $3 the login user, $4 the host name, $5 the directory of
+# another HAProxy or nothing, $6 where that is shown, $7 the path of systemd or nothing. The shell's `wait` reaps
+# orphans, as an init must.
+# Bind mounts come first: the state directory may be below /tmp or /run. /etc is mounted whole: a mount on one of its
+# files is gone as soon as the machine puts a new file in the place of its own.
 _INIT = """
 set -e
-for name in passwd shadow group gshadow hosts sudoers sudoers.d haproxy ssh; do
-    [ ! -e "/etc/$name" ] || mount --bind "$1/etc/$name" "/etc/$name"
-done
+mount --bind "$1/etc" /etc
+if [ -n "$5" ]; then
+    mount --bind "$5" "$6"
+    mount --bind "$6/haproxy" /usr/sbin/haproxy
+fi
+if [ -n "$7" ]; then
+    mount --bind "$1/units" /usr/lib/systemd/system
+    # What it would set as it starts is not this device's alone.
+    for tree in /proc/sys /sys; do
+        mount --rbind "$tree" "$tree"
+        mount -o remount,ro,bind "$tree"
+    done
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+fi
 mount -t tmpfs -o mode=755,nosuid,nodev device-lib /var/lib/haproxy
 mount -t tmpfs -o mode=755,nosuid,nodev device-run /run
 mount -t tmpfs -o mode=1777,nosuid,nodev device-tmp /tmp
@@ -67,6 +116,12 @@ hostname "$4"
 trap 'exit 0' TERM
 echo ready
 exec 3<&0 </dev/null >/dev/null
+if [ -n "$7" ]; then
+    mkdir -p /run/systemd/system
+    # 48, SIGRTMIN+14, is its order to end at once.
+    [ "$2" = stay ] || (cat <&3; kill -48 1) &
+    exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin "$7" --system --log-target=null --show-status=false
+fi
 case $2 in
     stay) sleep infinity & ;;
     *) cat <&3 & ;;
@@ -101,11 +156,13 @@ def isolation_refused() -> str:
 class Host:
     """One device. A context manager; `start` after `stop` is a reboot: configuration and keys are kept.
 
+    `haproxy`: how it is started; "systemd" makes a real one the device's first process, with the packaged unit.
     `root`: state directory, made when missing. `isolated`: None means when possible. `ssh_port`: 0 means any free.
     `run_as`: "sudo" logs in as an ordinary user with the lines `sudoers`, "group" as one who may write
     `/etc/haproxy` and use the sockets through the group haproxy, "root" as root. `netns`: the device gets a network
     of its own, reached at `address` over its interface `eth0`; only isolated. `outlive`: the device stays when
-    this process ends (otherwise an isolated one ends with it).
+    this process ends (otherwise an isolated one ends with it). `release`: a directory with another `haproxy`, made to
+    find what it needs in `RELEASE_DIRECTORY`; only isolated.
     """
 
     def __init__(
@@ -121,6 +178,7 @@ class Host:
         netns: bool = False,
         sudoers: str | None = None,
         outlive: bool = False,
+        release: Path | None = None,
     ) -> None:
         self.root = root.absolute()
         self.isolated = not isolation_refused() if isolated is None else isolated
@@ -128,10 +186,15 @@ class Host:
             raise StartError(f"no isolated device possible: {isolation_refused()}")
         if netns and not self.isolated:
             raise StartError("a network of its own needs an isolated device")
+        if haproxy == "systemd" and (not self.isolated or systemd_refused()):
+            raise StartError(f"no systemd: {systemd_refused() or 'it needs an isolated device'}")
+        if release is not None and not self.isolated:
+            raise StartError("another HAProxy needs an isolated device")
         self.run_as: RunAs = run_as
         self.haproxy: HaproxyMode = haproxy
         self.netns = netns
         self.outlive = outlive
+        self._release = release
         self.address = "127.0.0.1"
         self.ssh_port = ssh_port
         self.status_port = 0
@@ -148,6 +211,7 @@ class Host:
         self._sshd: ProcessId | None = None
         self._lifeline: subprocess.Popen[bytes] | None = None
         self._outside: list[Path] = []
+        self._cgroup: ControlGroup | None = None
         self._etc = self.root / "etc"
         self._log_dir = self.root / "log"
         self._run_dir: PurePath = PurePath("/run")
@@ -221,7 +285,10 @@ class Host:
     def stop(self) -> None:
         """Ends every process of the device; the state directory stays. Does nothing when it is not running."""
         for process in self.processes():
-            process.stop()
+            if self.haproxy == "systemd":
+                process.kill()  # SIGTERM would only make it load itself anew
+            else:
+                process.stop()
         if not self.isolated and self.haproxy_pids():
             self.stop_haproxy()
         if self._lifeline is not None:
@@ -235,6 +302,9 @@ class Host:
                 self._lifeline.kill()
                 self._lifeline.wait(5)
         self._lifeline = self._init = self._sshd = None
+        if self._cgroup is not None:
+            self._cgroup.remove()
+            self._cgroup = None
         remove_outside_paths(self._outside)
         self._outside = []
 
@@ -266,6 +336,10 @@ class Host:
     def start_haproxy(self) -> None:
         """As an administrator would start it by hand. Raises `StartError` with the log's end."""
         log = self.haproxy_log
+        if self.haproxy == "systemd":
+            self._systemctl("start")
+            wait_until(self._serves, "haproxy does not serve", log)
+            return
         argv = ["haproxy", "-f", self.config_path, "-p", self.pid_file]
         argv[0] = shutil.which("haproxy", path="/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin") or "haproxy"
         if self.haproxy == "daemon":
@@ -286,6 +360,9 @@ class Host:
 
     def stop_haproxy(self) -> None:
         """At once, without waiting for connections."""
+        if self.haproxy == "systemd":
+            self._systemctl("stop")
+            return
         pids = [str(pid) for pid in self.haproxy_pids()]
         if pids:
             self.run(["kill", "-TERM", *pids])
@@ -304,6 +381,11 @@ class Host:
         return tuple(pid for _, pid in sorted(found))
 
     # --- how it is done ---
+
+    def _systemctl(self, action: str) -> None:
+        done = self.run(["systemctl", action, UNIT.name], timeout=30)
+        if done.returncode:
+            raise StartError(f"systemctl {action} {UNIT.name}: {done.stderr.decode(errors='replace').strip()}")
 
     def _proc(self) -> Path:
         return Path(f"/proc/{self._init.pid}/root/proc") if self._init else Path("/proc")
@@ -325,9 +407,14 @@ class Host:
         return ["nsenter", "--target", str(self._init.pid), *_NAMESPACES, *net, "--root", "--wd", "--"]
 
     def _write_files(self) -> None:
-        for directory in (self._log_dir, self._etc / "haproxy", self._etc / "ssh", self._etc / "sudoers.d"):
-            directory.mkdir(parents=True, exist_ok=True)
+        self._log_dir.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)
+        for directory in (self._etc, *(self._etc / name for name in ("haproxy", "pam.d", "ssh", "sudoers.d"))):
+            if not directory.exists():
+                directory.mkdir()
+                directory.chmod(0o755)  # whatever the umask
+        if self.haproxy == "systemd":
+            write_units(self.root / "units", self._etc / "systemd/system")
         if not self.isolated:
             self._make_run_directory()
         if not (self.root / "login_key").exists():
@@ -335,6 +422,8 @@ class Host:
         config = self._etc / "haproxy/haproxy.cfg"
         if self.isolated:
             self._write_accounts()
+            for name in _FROM_THE_MACHINE:
+                _take_over(Path("/etc") / name, self._etc / name)
         if not config.exists():
             if self._haproxy_config is None:
                 self.status_port = free_port()
@@ -342,6 +431,7 @@ class Host:
                 text = files.haproxy_config(status_port=self.status_port, socket=admin, own_user=self.isolated)
                 self._haproxy_config = text.encode()
             config.write_bytes(self._haproxy_config)
+            config.chmod(0o644)
             if self.isolated and self.run_as == "group":
                 gid = grp.getgrnam("haproxy").gr_gid
                 for path, mode in ((config.parent, 0o2775), (config, 0o664)):
@@ -377,13 +467,20 @@ class Host:
         groups |= {one.name: (one.gid, ()) for one in accounts}
         if self.run_as == "group":
             groups["haproxy"] = (haproxy.gid, (self.user,))
-        lines = self._sudoers if self._sudoers is not None else default_sudoers(self.user, self.run_as)
+        lines = (
+            self._sudoers
+            if self._sudoers is not None
+            else default_sudoers(self.user, self.run_as, UNIT.name if self.haproxy == "systemd" else None)
+        )
         for name, mode, text in (
             ("passwd", 0o644, files.passwd(accounts)),
             ("shadow", 0o600, files.shadow(accounts)),
             ("group", 0o644, files.group(groups)),
             ("gshadow", 0o600, files.gshadow(groups)),
             ("hosts", 0o644, files.hosts(HOSTNAME)),
+            ("hostname", 0o644, f"{HOSTNAME}\n"),
+            ("nsswitch.conf", 0o644, files.NSSWITCH),
+            ("pam.d/other", 0o644, files.PAM),
             ("sudoers", 0o440, files.sudoers(lines)),
         ):
             path = self._etc / name
@@ -395,7 +492,7 @@ class Host:
         run = self.root / "run"
         # haproxy binds "<path>.<pid>.tmp" first; the kernel takes 107 characters.
         if len(str(run / "haproxy/balancer.sock")) > 90:
-            run = Path(tempfile.mkdtemp(prefix="balancer-devbox-", dir="/tmp"))
+            run = self._make_short_run_directory(run)
             self._outside.append(run)
         (run / "haproxy").mkdir(parents=True, exist_ok=True)
         self._run_dir = run
@@ -404,13 +501,32 @@ class Host:
             privilege_separation.mkdir(mode=0o755)
             self._outside.append(privilege_separation)
 
+    def _make_short_run_directory(self, link: Path) -> Path:
+        """The same at every start, remembered by the link: the sockets' paths are known to the service."""
+        if not link.is_symlink():
+            link.symlink_to(tempfile.mkdtemp(prefix="balancer-devbox-", dir="/tmp"))
+            return link.readlink()
+        short = link.readlink()
+        try:
+            short.mkdir(mode=0o700)
+        except FileExistsError as error:
+            found = short.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                raise StartError(f"{short} is this device's and somebody else has made it meanwhile") from error
+        return short
+
     def _start_namespaces(self) -> None:
         net = ["--net"] if self.netns else []
         life = "stay" if self.outlive else "parent"
         log = self._log_dir / "device.log"
+        join: list[str] = []
+        if self.haproxy == "systemd":
+            self._cgroup = ControlGroup(f"balancer-device-{secrets.token_hex(4)}")
+            join = ["/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(self._cgroup.path)]
         with log.open("ab") as errors:
             self._lifeline = subprocess.Popen(
                 [
+                    *join,
                     *(
                         "unshare",
                         "--mount",
@@ -424,6 +540,7 @@ class Host:
                         "--",
                     ),
                     *("/bin/sh", "-c", _INIT, "init", str(self.root), life, self.user, HOSTNAME),
+                    *(str(self._release or ""), RELEASE_DIRECTORY, str(PROGRAM) if self._cgroup else ""),
                 ],
                 stdin=subprocess.DEVNULL if self.outlive else subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -439,6 +556,12 @@ class Host:
         self._init = ProcessId.of(init.pid)
         if self.netns:
             self._connect_network(init.pid)
+        if self._cgroup is not None:
+
+            def up() -> bool:
+                return self.run(["systemctl", "is-active", "default.target"]).returncode == 0
+
+            wait_until(up, "systemd does not start", log)
 
     def _connect_network(self, init: int) -> None:
         """A pair of interfaces; 198.18.0.0/15 is meant for tests. It goes away with the device."""
@@ -507,9 +630,9 @@ class Host:
             connection.close()
 
 
-def default_sudoers(user: str, run_as: RunAs) -> str:
+def default_sudoers(user: str, run_as: RunAs, unit: str | None = None) -> str:
     """What the login user may do as root: just what the driver tells administrators to allow."""
-    return "\n".join(sudoers_lines(user)) if run_as == "sudo" else ""
+    return "\n".join(sudoers_lines(user, unit=unit)) if run_as == "sudo" else ""
 
 
 def remove_outside_paths(paths: Sequence[Path]) -> None:
@@ -517,10 +640,47 @@ def remove_outside_paths(paths: Sequence[Path]) -> None:
     for path in paths:
         if path == Path("/run/sshd"):
             others = (one for one in psutil.process_iter(["name", "status"]) if one.info["name"] == "sshd")
-            if path.exists() and all(one.info["status"] == psutil.STATUS_ZOMBIE for one in others):
+            living = (one for one in others if one.info["status"] != psutil.STATUS_ZOMBIE)
+            if path.exists() and not any(_shares_our_mounts(one.pid) for one in living):
                 path.rmdir()
         else:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _shares_our_mounts(pid: int) -> bool:
+    """Whether that process sees the same /run; yes when we may not know."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+    except PermissionError:
+        return True
+    except OSError:
+        return False  # ended while we looked
+
+
+def _take_over(source: Path, target: Path) -> None:
+    """A copy in the place of an earlier one; nothing when there is nothing that everybody may read."""
+    if target.is_dir():
+        shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)
+    if not source.exists() or _private(source.resolve()):
+        return
+    if source.is_dir():
+        # Links inside stay links.
+        shutil.copytree(
+            source, target, symlinks=True, ignore=lambda at, names: [one for one in names if _private(Path(at, one))]
+        )
+    else:
+        shutil.copy(source, target)  # what a link names may be in /run, which the device has of its own
+
+
+def _private(path: Path) -> bool:
+    """Whether others may not read it, or it is no file, directory or link at all."""
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return False
+    wanted = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
+    return mode & wanted != wanted or not (stat.S_ISDIR(mode) or stat.S_ISREG(mode))
 
 
 def _start_ticks(entry: Path) -> int:

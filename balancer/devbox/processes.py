@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 import time
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+_ENOUGH_PORTS = 1000
+_TRIES = 50
 
 
 class StartError(RuntimeError):
@@ -173,9 +177,19 @@ def port_is_free(port: int, address: str = "127.0.0.1") -> bool:
 
 
 def free_port() -> int:
-    """Any TCP port of 127.0.0.1 that can be bound now."""
+    """Any TCP port that can be bound now at every address, and that the kernel does not give to clients meanwhile."""
+    try:
+        first_of_clients = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        first_of_clients = 0
+    below = range(10_000, first_of_clients)
+    if len(below) >= _ENOUGH_PORTS:
+        for _ in range(_TRIES):
+            port = secrets.choice(below)
+            if port_is_free(port, ""):
+                return port
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("", 0))
         return int(probe.getsockname()[1])
 
 

@@ -227,6 +227,55 @@ class IsolatedDeviceTest(DeviceCase):
         shutil.rmtree(host.root)
         host.root.mkdir()
 
+    def test_its_etc_is_its_own_whatever_this_machine_does_with_its_files(self) -> None:
+        """`useradd` and every editor put a new file in the place of the old one, and so does a package's upgrade."""
+        code = """
+            import os, sys
+            from pathlib import Path
+            from balancer.devbox.host import Host
+            from tests.integration.test_devbox_host import ALL_RIGHTS, machine, remote, ssh
+            etc = Path("/etc")
+            assert etc.stat().st_dev != int(sys.argv[2]), "this is the machine's own /etc"
+            with Host(Path(sys.argv[1]), sudoers=ALL_RIGHTS) as host:
+                for name in ("passwd", "shadow", "group", "gshadow", "sudoers", "nsswitch.conf", "pam.d/other"):
+                    new = etc / f"{name}.new"
+                    new.write_text("root:x:0:0::/root:/bin/sh\\n" if name == "passwd" else "")
+                    new.rename(etc / name)
+                for name in ("haproxy", "ssh", "sudoers.d"):
+                    (etc / name).rename(etc / f"{name}.old")
+                    (etc / name).mkdir()
+                (etc / "secret").write_text("not for the device")
+                before = machine(), sorted(os.listdir(etc))
+                for by_key in (False, True):
+                    with ssh(host, by_key=by_key) as client:
+                        print(remote(client, "id -un; sudo -n id -un; sudo -n head -1 /etc/haproxy/haproxy.cfg"))
+                        print(remote(client, "sudo -n touch /etc/new; sudo -n ls /etc/shadow /etc/shadow- /etc/secret"))
+                host.stop_haproxy()
+                host.start_haproxy()
+                print((machine(), sorted(os.listdir(etc))) == before)
+        """
+        script = 'mkdir "$1" && mount -t tmpfs etc "$1" && cp -a /etc/. "$1" && mount --bind "$1" /etc'
+        script += ' && shift && exec "$@"'
+        done = subprocess.run(
+            [
+                *("unshare", "--mount", "--", "sh", "-c", script, "sh", str(self.root / "etc")),
+                *(sys.executable, "-c", textwrap.dedent(code), str(self.root / "device"), str(os.stat("/etc").st_dev)),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=ROOT,
+        )
+        self.assertEqual(done.stderr, "")
+        *answers, unchanged = done.stdout.splitlines()
+        no_file = "ls: cannot access '/etc/{}': No such file or directory\n"
+        missing = no_file.format("shadow-") + no_file.format("secret")
+        first = "# Written by hand by the administrator of this device. The balancer adds its own part"
+        expected = (0, f"user\nroot\n{first}\n", ""), (2, "/etc/shadow\n", missing)
+        self.assertEqual(answers, [repr(one) for one in (*expected, *expected)])
+        self.assertEqual(unchanged, "True")
+
     def test_it_ends_with_the_process_that_made_it(self) -> None:
         code = """
             import os, sys, time
@@ -329,27 +378,36 @@ class IsolatedDeviceTest(DeviceCase):
         self.assertEqual((done.stdout, done.stderr), ("True hand-written page /\n", ""))
 
     def test_root_without_the_right_to_make_namespaces_gets_a_plain_device(self) -> None:
-        before = machine()
         code = """
-            import sys
+            import os, sys
             from pathlib import Path
             from balancer.devbox.host import Host, isolation_refused
-            from tests.integration.test_devbox_host import fetch, remote, ssh
+            from tests.integration.running import eventually
+            from tests.integration.test_devbox_host import fetch, machine, remote, ssh
             assert "no right to make namespaces" in isolation_refused()
+            before = machine()
+            assert before["/run/sshd"] == "none"
             with Host(Path(sys.argv[1])) as host, ssh(host, by_key=True) as client:
                 print(host.isolated, fetch(host.status_port).text.strip(), remote(client, "id -un")[1].strip())
+                assert os.path.isdir("/run/sshd")
+            eventually(lambda: machine() == before, "what sshd needed outside is gone")
         """
-        drop = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
-        done = subprocess.run(
-            [*drop, sys.executable, "-c", textwrap.dedent(code), str(self.root / "device")],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=ROOT,
-        )
+        # The sshd of a DevBox beside it, which lives by another /run/sshd, is no reason to leave this one.
+        with Host(self.root / "other", isolated=True):
+            drop = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
+            script = 'mount -t tmpfs run /run && exec "$@"'
+            done = subprocess.run(
+                [
+                    *("unshare", "--mount", "--", "sh", "-c", script, "sh"),
+                    *(*drop, sys.executable, "-c", textwrap.dedent(code), str(self.root / "device")),
+                ],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+                cwd=ROOT,
+            )
         self.assertEqual((done.stdout, done.stderr), ("False hand-written page root\n", ""))
-        eventually(lambda: machine() == before, "what sshd needed outside is gone")
 
 
 class PlainDeviceTest(DeviceCase):
@@ -377,8 +435,18 @@ class PlainDeviceTest(DeviceCase):
         self.assertLess(len(host.socket), 90)
         (short,) = (path for path in host.outside_paths() if path.name.startswith("balancer-devbox-"))
         self.assertTrue(host.socket.startswith(str(short)))
+        registered = host.socket
         host.stop()
         self.assertFalse(short.exists())
+        again = self.device(isolated=False)
+        self.assertEqual(again.socket, registered, "a reboot moves nothing that the service knows")
+        self.assertEqual(again.outside_paths(), (short, *again.outside_paths()[1:]))
+        again.stop()
+        self.assertFalse(short.exists())
+        short.symlink_to(self.root)
+        self.addCleanup(short.unlink)
+        with self.assertRaisesRegex(StartError, f"{short} .*somebody else"):
+            self.device(isolated=False)
 
     def test_an_ordinary_user_can_have_one(self) -> None:
         code = """

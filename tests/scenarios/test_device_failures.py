@@ -85,7 +85,8 @@ class DeviceFailures(ScenarioCase):
             self.on_device(_EXCHANGE)
 
     def test_read_only_file_system(self) -> None:
-        with self.broken("mount -o remount,bind,ro /etc/haproxy", mend="mount -o remount,bind,rw /etc/haproxy"):
+        read_only = "mount --bind /etc/haproxy /etc/haproxy && mount -o remount,bind,ro /etc/haproxy"
+        with self.broken(read_only, mend="umount /etc/haproxy"):
             self.add_in_vain("Read-only file system", "/etc/haproxy", "mount it writable")
         self.well_within(BY_RESTART, "writable again")
 

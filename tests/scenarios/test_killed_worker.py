@@ -100,12 +100,11 @@ class KilledWorker(ScenarioCase):
 class HangingDevice(ScenarioCase):
     def test_killed_while_a_command_on_the_device_hangs(self) -> None:
         """The step on the device is given up when its time is over."""
-        with self.traffic() as traffic:
-            with Stop(self.host, RENAMED) as stop:
-                self.world.add()
-                stop.await_reached()
-                self.world.kill_worker()
-                self.well_within(BY_RESTART, f"killed when {RENAMED.name}, and the device hangs")
+        with self.traffic() as traffic, Stop(self.host, RENAMED) as stop:
+            self.world.add()
+            stop.await_reached()
+            self.world.kill_worker()
+            self.well_within(BY_RESTART, f"killed when {RENAMED.name}, and the device hangs")
         self.no_request_failed(traffic)
 
 

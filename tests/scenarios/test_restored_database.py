@@ -28,7 +28,7 @@ class RestoredDatabase(ScenarioCase):
         copy = self.service.root / "copy"
         self.copy_to(copy)
         known = dict(self.world.balancers)
-        for _ in range(8):
+        for _ in range(5):
             later = self.world.add()
             self._await(BY_RESTART, "added")
         (port,) = self.world.balancers[later]

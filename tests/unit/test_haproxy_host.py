@@ -11,7 +11,7 @@ from pathlib import Path
 
 from balancer.core.model import Bind
 from balancer.drivers.haproxy import deploy, rights
-from balancer.drivers.haproxy.host import HostState, Process, parse, version_number
+from balancer.drivers.haproxy.host import HostState, Process, parse, ping_command, version_number
 from balancer.drivers.haproxy.plan import Action, plan, port_conflicts
 from balancer.exceptions import InvalidInput, TerminalDeviceError, TransientDeviceError
 from tests.golden.builders import DEVICE
@@ -105,6 +105,25 @@ class TestParse(unittest.TestCase):
         self.assertEqual((3, 10), version_number("3.10-dev1"))
         self.assertIsNone(version_number(None))
 
+    def test_whether_haproxy_could_ping(self) -> None:
+        there, everybody, nobody = "ping-command exists", "ping-groups 0 2147483647", "ping-groups 1 0"
+        root = process(10, 1, "/usr/sbin/haproxy", "-W", "-f", CONFIG)
+        allowed = f"{CONFIG}.balancer-ping"
+        for lines, settings, expected in (
+            ((there, root, nobody), {}, allowed),
+            ((there, root), {}, allowed),
+            ((there, root, nobody), {"chroot": "chroot /var/lib/haproxy"}, None),
+            ((there, root, nobody), {"user": "user haproxy"}, None),
+            ((there, MASTER, WORKER, nobody), {}, None),
+            ((there, MASTER, WORKER, everybody), {"user": "user haproxy"}, allowed),
+            ((there, MASTER, WORKER, everybody), {"chroot": "chroot /x"}, None),
+            ((there, MASTER, WORKER, "ping-groups 100 200"), {}, None),
+            ((there, MASTER, WORKER, "ping-groups x y"), {}, None),
+            ((root, everybody), {}, None),
+        ):
+            with self.subTest(lines=lines, settings=settings):
+                self.assertEqual(expected, ping_command(state(*lines), settings))
+
     def test_what_a_successor_inherits(self) -> None:
         (found,) = state(DAEMON).processes
         self.assertEqual(("-L", "peer"), found.further_arguments(CONFIG))
@@ -179,6 +198,13 @@ class TestPlan(unittest.TestCase):
             with self.subTest(old=old, new=new, has_block=has_block, verified=verified, running=running):
                 made = plan(old=old, new=new, has_block=has_block, verified=verified, running=running)
                 self.assertEqual(expected, made.action)
+
+    def test_addresses_need_no_reload(self) -> None:
+        for running in (True, False):
+            made = plan(old=b"a", new=b"a", has_block=running, verified=True, running=running, moves=True)
+            self.assertEqual(Action.INSTALL, made.action)
+        made = plan(old=b"a", new=b"b", has_block=True, verified=True, running=True, moves=True)
+        self.assertEqual(Action.RELOAD, made.action)
 
     def test_what_a_deployment_left_behind_is_removed_when_nothing_else_is_to_be_done(self) -> None:
         for running in (True, False):

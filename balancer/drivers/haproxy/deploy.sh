@@ -67,7 +67,8 @@ roll_back() {
     [ "$action" != reload ] || newcomer "$before" 10
     if step restore; then
         case $action in
-            reload) before=$(haproxies) && step reload && newcomer "$before" 30 ;;
+            # A master that is still busy with the reload before does not hear this one: then once more.
+            reload) before=$(haproxies) && for turn in 1 2 3; do step reload && newcomer "$before" 10 && break; done ;;
             start) [ -z "$(haproxies)" ] || step stop ;;
         esac
         reply rolled-back ''
