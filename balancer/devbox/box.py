@@ -382,9 +382,7 @@ class DevBox:
         told = False
         while not expected <= set(self._answers()) and time.monotonic() < deadline:
             if not told:
-                _say(
-                    f"Waiting until its monitors let HAProxy use them again, {COMES_BACK:.0f} s at most. Ctrl-C is safe."
-                )
+                _say(f"Waiting until HAProxy's monitors let them in again, {COMES_BACK:.0f} s at most. Ctrl-C is safe.")
             told = True
             time.sleep(1)
 

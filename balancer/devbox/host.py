@@ -354,6 +354,8 @@ class Host:
             running = self.haproxy_pids()
             if not running and self._ended(started):
                 raise StartError(f"haproxy ended at once. {log} ends:\n{tail(log)}")
+            if self.haproxy == "daemon" and not self._ended(started):
+                return False  # the one that makes the daemon may be seen beside it
             return len(running) >= processes and self._serves()
 
         wait_until(serves, "haproxy does not serve", log)

@@ -294,6 +294,9 @@ class TestBadInput(ApiCase):
         six = {"address": "2001:db8::1", "port": 81}
         self.refuse(400, "POST", path, {**six, "ipVersion": "IPv4"}, field="ipVersion")
         self.refuse(400, "POST", path, {**six, "mask": "255.255.255.256"}, field="mask")
+        for nothing in ("0.0.0.0", 0):
+            self.refuse(400, "POST", path, {"address": "203.0.113.5", "port": 81, "mask": nothing}, field="mask")
+        self.refuse(400, "POST", path, {**six, "mask": 0}, field="mask")
         for everywhere in ("0.0.0.0", "*", ""):
             body = {"address": everywhere, "port": 81, "ipVersion": "IPv6"}
             self.refuse(400, "POST", path, body, field="ipVersion")

@@ -101,11 +101,7 @@ class CommandTest(DevBoxCase):
                 with self.subTest(dead=dead):
                     before = {one.name: one for one in self.state().services}
                     for name in dead:
-                        os.kill(before[name].process.pid, signal.SIGKILL)
-                    eventually(
-                        lambda dead=dead, before=before: not any(before[name].process.alive() for name in dead),
-                        "they are dead",
-                    )
+                        before[name].process.kill()
                     status = devbox(self.state_dir, "status")
                     self.assertEqual((status.returncode, status.stdout.count("NOT RUNNING")), (3, len(dead)))
                     done = devbox(self.state_dir, "up")
@@ -148,8 +144,7 @@ class CommandTest(DevBoxCase):
         state = self.state()
         backend = state.services[0]
         port = state.backend_ports[0]
-        os.kill(backend.process.pid, signal.SIGKILL)
-        eventually(lambda: not backend.process.alive(), "it is dead")
+        backend.process.kill()
         with socket.create_server(("127.0.0.1", port)):
             done = devbox(self.state_dir, "up")
         self.assertEqual(done.returncode, 1, done.stdout)
@@ -216,20 +211,18 @@ class CommandTest(DevBoxCase):
         for number, name in enumerate(("it's a $box", "x" * 80)):
             with self.subTest(name=name):
                 code = """
-                    import os, signal, sys
+                    import os, sys
                     from dataclasses import replace
                     from pathlib import Path
                     from balancer.cmd.devbox import main
                     from balancer.devbox.box import State
-                    from tests.integration.running import eventually
                     box = Path(sys.argv[1]) / NAME
                     assert main(["up", "--state-dir", str(box)]) == 0
                     state = first = State.load(box / "state.json")
                     for dead in (["the device's sshd"], ["the device's haproxy"], [one.name for one in state.services]):
-                        processes = [one.process for one in state.services if one.name in dead]
-                        for process in processes:
-                            os.kill(process.pid, signal.SIGKILL)
-                        eventually(lambda: not any(one.alive() for one in processes), "they are dead")
+                        for one in state.services:
+                            if one.name in dead:
+                                one.process.kill()
                         assert main(["up", "--state-dir", str(box)]) == 0
                         state = State.load(box / "state.json")
                         assert replace(state, services=()) == replace(first, services=()), (state, first)

@@ -405,9 +405,11 @@ def _apply_virtual_ip(item: ListenerAt, values: Values) -> ListenerAt:
     version = 6 if ":" in address else 4
     # A wildcard has neither a netmask nor a family of its own; what was sent of them is only shown.
     length = None if address == "*" else values.get("mask", virtual_ip.prefix_length)
-    if length is not None and version == 4 and length > 32:
+    longest = 32 if version == 4 else 128
+    if length is not None and not 1 <= length <= longest and address != "::":
         if "mask" in values:
-            raise InvalidInput("mask must be a netmask or a prefix length up to 32 for an IPv4 address", field="mask")
+            allowed = f"mask must be a netmask or a prefix length from 1 to {longest} for an IPv{version} address"
+            raise InvalidInput(allowed, field="mask")
         length = None
     if values.get("ipVersion") not in (None, f"IPv{version}"):
         shown = "0.0.0.0; every IPv6 address is ::" if address == "*" else address
