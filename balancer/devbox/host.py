@@ -103,6 +103,8 @@ if [ -n "$7" ]; then
         mount --rbind "$tree" "$tree"
         mount -o remount,ro,bind "$tree"
     done
+    # The machine's own may be mounted right there, and the kernel does not mount the same thing over itself.
+    mount -t tmpfs device-cgroup /sys/fs/cgroup
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
 fi
 mount -t tmpfs -o mode=755,nosuid,nodev device-lib /var/lib/haproxy
