@@ -37,15 +37,26 @@ def filter_admin_state(tree: Tree, option: Option) -> str | None:
     return None if state is AdminState.ENABLED else f"is {state}"
 
 
-def filter_capabilities(tree: Tree, option: Option) -> str | None:
-    """Algorithms, protocols and IPv6: the device must offer all that the tree needs."""
+IPV6 = "IPv6"
+
+
+def needs(tree: Tree) -> frozenset[str]:
+    """Algorithms, protocols and IPv6 that a device must offer to serve the tree."""
     balancer = tree.load_balancer
-    protocols = {pool.protocol for pool in balancer.pools} | {each.protocol for each in balancer.listeners}
-    algorithms = {pool.algorithm for pool in balancer.pools}
-    missing: list[str] = sorted(protocols - set(option.capabilities.protocols))
-    missing += sorted(algorithms - set(option.capabilities.algorithms))
-    if any(":" in vip.address for vip in balancer.virtual_ips) and not option.device.supports_ipv6:
-        missing.append("IPv6")
+    wanted: set[str] = {pool.protocol for pool in balancer.pools}
+    wanted |= {listener.protocol for listener in balancer.listeners}
+    wanted |= {pool.algorithm for pool in balancer.pools}
+    if any(":" in vip.address for vip in balancer.virtual_ips):
+        wanted.add(IPV6)
+    return frozenset(wanted)
+
+
+def filter_capabilities(tree: Tree, option: Option) -> str | None:
+    """The device must offer all that the tree needs."""
+    offered: set[str] = {*option.capabilities.protocols, *option.capabilities.algorithms}
+    if option.device.supports_ipv6:
+        offered.add(IPV6)
+    missing = sorted(needs(tree) - offered)
     return f"does not offer {', '.join(missing)}" if missing else None
 
 

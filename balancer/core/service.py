@@ -28,7 +28,7 @@ from balancer.core.model import (
 )
 from balancer.core.ports import Driver, Notifier, Transaction, Transactions
 from balancer.core.retry import after_lost_race
-from balancer.core.scheduler import Option, Scheduler, filter_capabilities
+from balancer.core.scheduler import Option, Scheduler, filter_capabilities, needs
 from balancer.core.status import is_settled
 from balancer.exceptions import CapabilityConflict, Conflict, Forbidden, InvalidInput, NotFound, StaleGeneration
 
@@ -273,7 +273,7 @@ class Service:
                 return old, ()
             rules.check(new)
             seen = old.load_balancer.generation
-            device = self._stay_or_move(tx, new)
+            device = self._stay_or_move(tx, old, new)
             balancer = replace(new.load_balancer, device_id=device.id, generation=seen + 1, error=None)
             new = replace(new, load_balancer=balancer)
             self._check_on(device, new)
@@ -392,9 +392,12 @@ class Service:
             raise CapabilityConflict(f"Device {device_id} {refusal}", field="device_id")
         return device
 
-    def _stay_or_move(self, tx: Transaction, tree: Tree) -> Device:
-        """The present device when it can do what the tree needs, else another one."""
+    def _stay_or_move(self, tx: Transaction, before: Tree, tree: Tree) -> Device:
+        """The present device when it can do what the tree needs, or needed before, else another one."""
         device = tx.device(tree.load_balancer.device_id)
+        # What an administrator took from a device's capabilities is for what comes, not for what is there.
+        if needs(tree) == needs(before):
+            return device
         option = self._option(tx, tree, device)
         refusal = "has no driver" if option is None else filter_capabilities(tree, option)
         if refusal is None:

@@ -14,7 +14,19 @@ from sqlalchemy import update
 from balancer.cluster.local import NoNotifier
 from balancer.config import Settings
 from balancer.core import changes, scheduler
-from balancer.core.model import AdminState, Caller, Device, LoadBalancer, Member, Rotation, Tree, new_id
+from balancer.core.model import (
+    AdminState,
+    Algorithm,
+    Caller,
+    Capabilities,
+    Device,
+    LoadBalancer,
+    Member,
+    Protocol,
+    Rotation,
+    Tree,
+    new_id,
+)
 from balancer.core.reconciler import Holder, Reconciler
 from balancer.core.service import Service
 from balancer.core.status import load_balancer_status
@@ -230,6 +242,19 @@ class DeploymentsContract(Suite):
         self.assertNotEqual(self.create().device_id, self.create().device_id)
         with self.assertRaises(NoSuitableDevice):
             self.create()
+
+    def test_what_a_device_no_longer_offers_stays_and_can_be_changed(self) -> None:
+        there = self.register()
+        balancer = self.create()
+        self.reconcile(there)
+        offer = Capabilities(algorithms=(Algorithm.URI,), protocols=(Protocol.TCP,))
+        self.service.change_device(ADMIN, there.id, lambda item: replace(item, capabilities=offer))
+        other = self.register()
+        member = balancer.pools[0].members[0]
+        change = changes.replace_member(member.id, lambda each: replace(each, weight=2))
+        self.assertEqual(self.service.change(ADMIN, "foo", balancer.id, change).load_balancer.device_id, there.id)
+        change = changes.update_pool(lambda pool: replace(pool, algorithm=Algorithm.LEAST_CONNECTIONS))
+        self.assertEqual(self.service.change(ADMIN, "foo", balancer.id, change).load_balancer.device_id, other.id)
 
     def test_pinning(self) -> None:
         there, drained = self.register(), self.register(admin_state=AdminState.DRAINED)
