@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -184,7 +183,3 @@ def children(pid: int) -> list[int]:
         if parent == pid:
             found.append(int(entry.parent.name))
     return found
-
-
-def is_root() -> bool:
-    return os.geteuid() == 0
