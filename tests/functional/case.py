@@ -175,7 +175,7 @@ class ApiCase(unittest.TestCase):
         skipped |= {"reservations", "deployments"} if self.worker else set()
         volatile = {"host_key", "applied_revision", "error", "failures", "retry_at", "halted_revision", "waiting_since"}
         if self.worker:
-            volatile |= {"applied_generation", "accepted_block", "notices", "updated_at"}
+            volatile |= {"adopting", "applied_generation", "accepted_block", "notices", "updated_at"}
         with self.engine.connect() as connection:
             return {
                 table.name: [
