@@ -63,28 +63,33 @@ def eventually(holds: Callable[[], Any], what: str, *, seconds: float = 10.0) ->
 class RunningService:
     """`bin/balancer-api` with its worker, on a loopback port and a new SQLite database below `root`.
 
-    `options` are further lines of the configuration file, by section.
+    `options` are further lines of the configuration file, by section. `debug`: whether its log tells everything.
     """
 
-    def __init__(self, root: Path, options: dict[str, dict[str, str]] | None = None) -> None:
+    def __init__(self, root: Path, options: dict[str, dict[str, str]] | None = None, *, debug: bool = True) -> None:
         self.root = root
         self.port = free_port()
         self.log = root / "balancer.log"
-        sections: dict[str, dict[str, str]] = {
+        self._verbosity = ("--debug",) if debug else ()
+        self._sections: dict[str, dict[str, str]] = {
             "DEFAULT": {"bind_host": "127.0.0.1", "bind_port": str(self.port)},
             "sql": {"connection": f"sqlite:///{root / 'balancer.sqlite'}"},
         }
-        for section, values in (options or {}).items():
-            sections.setdefault(section, {}).update(values)
-        lines = (
-            line
-            for section, values in sections.items()
-            for line in (f"[{section}]", *(f"{key} = {value}" for key, value in values.items()))
-        )
         self.config_file = root / "balancer-api.conf"
         root.mkdir(parents=True, exist_ok=True)
-        self.config_file.write_text("\n".join(lines) + "\n")
+        self.configure(options or {})
         self.process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, options: dict[str, dict[str, str]]) -> None:
+        """Adds lines to the configuration file, or replaces them; the next start reads it."""
+        for section, values in options.items():
+            self._sections.setdefault(section, {}).update(values)
+        lines = (
+            line
+            for section, values in self._sections.items()
+            for line in (f"[{section}]", *(f"{key} = {value}" for key, value in values.items()))
+        )
+        self.config_file.write_text("\n".join(lines) + "\n")
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, str(ROOT / "bin/balancer-api"), "--config-file", str(self.config_file), *arguments]
@@ -98,7 +103,7 @@ class RunningService:
         """Start the processes on the database as it is; returns when the API answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command("--debug"), stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.root
+                self.command(*self._verbosity), stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.root
             )
         wait_until(self._answers, "the API does not answer", self.log, timeout=20)
 
