@@ -92,23 +92,56 @@ else
     python=python3
 fi
 
-# Quick ones first: what is wrong shows early.
+# Quick ones first: what is wrong shows early. Those of `beside` mostly wait for real programs, so they run at the same
+# time as the others when everything is asked for, and what they print comes after what the others print.
+beside= beside_names=
 case $selection in
     style) tiers= names=tests.lint.test_style ;;
     unittests) tiers="unit golden contract functional" names= ;;
-    all) tiers="unit golden contract functional lint integration scenarios" names= ;;
+    all) tiers="unit golden contract functional lint scenarios" beside=integration names= ;;
 esac
 for tier in $tiers; do
     [ ! -d "tests/$tier" ] || names="$names tests.$tier"
 done
+[ -z "$beside" ] || [ ! -d "tests/$beside" ] || beside_names=tests.$beside
 # A path is as good as a dotted name: tests/unit/test_rules.py
-[ $# -eq 0 ] || names=$(printf '%s\n' "$@" | sed 's|\.py$||; s|/$||; s|/|.|g')
+if [ $# -gt 0 ]; then
+    names=$(printf '%s\n' "$@" | sed 's|\.py$||; s|/$||; s|/|.|g')
+    beside_names=
+fi
 
 measure=
 [ "$coverage" = 0 ] || measure="-m coverage run"
-# shellcheck disable=SC2086 # lists of words
-"$python" $measure -m nose2 --verbose --plugin tests.runner.tally --tally-file "$tally" $names </dev/null
-status=$?
+
+# run_named TALLY NAME...: runs these tests in place of the shell that calls it, leaves their tally in a file.
+run_named() {
+    tally_of_these=$1
+    shift
+    # shellcheck disable=SC2086 # a list of words
+    exec "$python" $measure -m nose2 --verbose --plugin tests.runner.tally --tally-file "$tally_of_these" "$@" </dev/null
+}
+
+if [ -n "$beside_names" ] && [ -n "$names" ]; then
+    parts=$(mktemp -d) || exit 1
+    run_named "$parts/beside" "$beside_names" >"$parts/output" &
+    beside_pid=$!
+    trap 'kill "$beside_pid" 2>/dev/null; finish' EXIT
+    # shellcheck disable=SC2086
+    (run_named "$parts/first" $names)
+    status=$?
+    wait "$beside_pid" || status=1
+    trap finish EXIT
+    cat "$parts/output"
+    # Without its tally, a part did not run to its end: then there is no sum either.
+    [ ! -s "$parts/first" ] || [ ! -s "$parts/beside" ] ||
+        cat "$parts/first" "$parts/beside" | awk '{ p += $1; f += $3; s += $5 }
+            END { printf "%d passed, %d failed, %d skipped\n", p, f, s }' >"$tally"
+    rm -rf "$parts"
+else
+    # shellcheck disable=SC2086
+    (run_named "$tally" $names $beside_names)
+    status=$?
+fi
 if [ "$coverage" = 1 ]; then
     "$python" -m coverage combine --quiet && "$python" -m coverage report
 fi

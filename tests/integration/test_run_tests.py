@@ -42,6 +42,19 @@ class TestRunTests(unittest.TestCase):
         self.add("scenarios", BAD)
         self.assertEqual((1, "1 passed, 1 failed, 0 skipped"), self.run_tests("-N"))
 
+    def test_a_failure_of_those_that_run_beside_fails_the_run(self) -> None:
+        self.add("unit", GOOD)
+        self.add("integration", BAD)
+        done = self.start("-N")
+        self.assertEqual(1, done.returncode)
+        self.assertIn("self.fail('no')", done.stdout)
+        self.assertEqual("1 passed, 1 failed, 0 skipped", done.stdout.splitlines()[-1])
+
+    def test_one_of_those_that_run_beside_ends_its_runner(self) -> None:
+        self.add("unit", GOOD)
+        self.add("integration", HEAD + "    def test_gone(self): os._exit(0)\n")
+        self.assertEqual((1, "0 passed, 1 failed, 0 skipped"), self.run_tests("-N"))
+
     def test_unittests_only(self) -> None:
         self.add("unit", GOOD)
         for tier in ("lint", "integration", "scenarios"):
