@@ -21,7 +21,9 @@ from balancer.api.middleware.context import ContextMiddleware
 from balancer.cluster.local import NoNotifier
 from balancer.config import Settings
 from balancer.core import scheduler
+from balancer.core.model import QuotaResource
 from balancer.core.ports import Notifier
+from balancer.core.quotas import UNLIMITED
 from balancer.core.reconciler import Reconciler
 from balancer.core.service import Service
 from balancer.core.worker import Worker
@@ -70,7 +72,8 @@ def make_service(parts: Parts, notifier: Notifier) -> Service:
     placing = scheduler.from_names(
         settings.device_filters, settings.device_cost_functions, settings.device_cost_weights
     )
-    return Service(parts.repository, parts.drivers.driver_for, placing, notifier)
+    quotas = {QuotaResource(name): limit for name, limit in settings.quotas.items()}
+    return Service(parts.repository, parts.drivers.driver_for, placing, notifier, {**UNLIMITED, **quotas})
 
 
 def make_worker(parts: Parts) -> Worker:

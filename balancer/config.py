@@ -102,12 +102,33 @@ SSH_OPTS: tuple[cfg.Opt, ...] = (
     ),
 )
 
+_COUNTED = {
+    "load_balancer": "Load balancers",
+    "listener": "Listeners (a virtual IP of the balancer API is one)",
+    "pool": "Pools (a load balancer of the balancer API has one)",
+    "member": "Members (a node of the balancer API is one)",
+    "health_monitor": "Health monitors",
+    "l7_policy": "L7 policies",
+    "l7_rule": "L7 rules",
+}
+QUOTA_OPTS: tuple[cfg.Opt, ...] = tuple(
+    cfg.IntOpt(
+        name,
+        default=-1,
+        min=-1,
+        max=2_000_000_000,
+        help=f"{what} of a project without a quota of its own. -1: any number.",
+    )
+    for name, what in _COUNTED.items()
+)
+
 GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "DEFAULT": DEFAULT_OPTS,
     "sql": SQL_OPTS,
     "api": API_OPTS,
     "worker": WORKER_OPTS,
     "ssh": SSH_OPTS,
+    "quotas": QUOTA_OPTS,
 }
 
 
@@ -142,7 +163,8 @@ class SshSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The whole configuration. Times are seconds. `config_files` are those it was read from."""
+    """The whole configuration. Times are seconds. `quotas` maps what is limited to the number that a project may have
+    of it, -1 any. `config_files` are those it was read from."""
 
     bind_host: str = "0.0.0.0"  # noqa: S104 - a server's usual default
     bind_port: int = 8181
@@ -158,6 +180,7 @@ class Settings:
     api: ApiSettings = ApiSettings()
     worker: WorkerSettings = WorkerSettings()
     ssh: SshSettings = SshSettings()
+    quotas: Mapping[str, int] = field(default_factory=dict)
     config_files: tuple[str, ...] = ()
 
 
@@ -235,5 +258,6 @@ def _freeze(conf: cfg.ConfigOpts, weights: Mapping[str, float]) -> Settings:
         api=ApiSettings(**{opt.name: conf.api[opt.name] for opt in API_OPTS}),
         worker=WorkerSettings(**{opt.name: conf.worker[opt.name] for opt in WORKER_OPTS}),
         ssh=SshSettings(**{opt.name: conf.ssh[opt.name] for opt in SSH_OPTS}),
+        quotas={opt.name: conf.quotas[opt.name] for opt in QUOTA_OPTS},
         config_files=files,
     )

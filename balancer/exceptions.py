@@ -39,6 +39,15 @@ class Forbidden(BalancerError):
     """The caller may not do this."""
 
 
+class OverQuota(BalancerError):
+    """The project would have more than it may have. `resources` are what it would have too many of, in the model's
+    words (`QuotaResource`)."""
+
+    def __init__(self, message: str, *, resources: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.resources = resources
+
+
 class Conflict(BalancerError):
     """The request contradicts what is there: device in use, address and port taken, object being deleted.
 

@@ -29,6 +29,7 @@ class HttpError(exceptions.BalancerError):
 STATUSES: Mapping[type[exceptions.BalancerError], HTTPStatus] = {
     exceptions.InvalidInput: HTTPStatus.BAD_REQUEST,
     exceptions.Forbidden: HTTPStatus.FORBIDDEN,
+    exceptions.OverQuota: HTTPStatus.FORBIDDEN,
     exceptions.NotFound: HTTPStatus.NOT_FOUND,
     exceptions.NoSuitableDevice: HTTPStatus.NOT_FOUND,
     exceptions.Conflict: HTTPStatus.CONFLICT,

@@ -87,6 +87,22 @@ class ObjectKind(enum.StrEnum):
     MEMBER = "MEMBER"
 
 
+class QuotaResource(enum.StrEnum):
+    """What a project may have only so many of, whatever the dialect it is made in."""
+
+    LOAD_BALANCER = "load_balancer"
+    LISTENER = "listener"
+    POOL = "pool"
+    MEMBER = "member"
+    HEALTH_MONITOR = "health_monitor"
+    L7_POLICY = "l7_policy"
+    L7_RULE = "l7_rule"
+
+
+Quotas = Mapping[QuotaResource, int]
+"""How many of each there may be. Negative: any number."""
+
+
 class Outcome(enum.StrEnum):
     """How a deployment ended: it was applied (as far as nothing was rejected), it failed and is tried again by itself,
     or it failed and waits for a change."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +19,8 @@ from balancer.core.model import (
     LoadBalancer,
     Observation,
     Preview,
+    QuotaResource,
+    Quotas,
     Reservation,
     Statistics,
 )
@@ -142,6 +144,22 @@ class Transaction(Protocol):
 
     def deployment(self, device_id: str, number: int) -> Deployment:
         """Raises `NotFound`, also for one that is no longer kept."""
+
+    # quotas
+    def quotas(self, project_id: str) -> Quotas:
+        """Those of the project's own; what is not among them is the default."""
+
+    def all_quotas(self) -> dict[str, Quotas]:
+        """Project id to its own quotas, for every project that has some, in the order of the ids."""
+
+    def save_quotas(self, project_id: str, quotas: Quotas) -> None:
+        """These are the project's own from now on, and no others."""
+
+    def lock_project(self, project_id: str) -> None:
+        """Nobody else who asks for this goes on before the transaction ends. After every lock of a device."""
+
+    def usage(self, project_id: str, resources: Collection[QuotaResource]) -> dict[QuotaResource, int]:
+        """How many of each count: what there is, and what a device may still run although it was deleted."""
 
     # reservations
     def reservations(self, device_id: str) -> list[Reservation]: ...

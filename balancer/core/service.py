@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from balancer.core import preview, rules
+from balancer.core import preview, quotas, rules
 from balancer.core.changes import Change
 from balancer.core.model import (
     AdminState,
@@ -23,6 +23,8 @@ from balancer.core.model import (
     LoadBalancer,
     Preview,
     Protocol,
+    QuotaResource,
+    Quotas,
     Statistics,
     Tree,
 )
@@ -38,7 +40,8 @@ _POLL_FIRST, _POLL_LONGEST = 0.005, 0.1
 class Service:
     """Stateless over its repository; one instance serves every thread.
 
-    `driver_for` returns the driver of a device type and raises `InvalidInput` for an unknown one.
+    `driver_for` returns the driver of a device type and raises `InvalidInput` for an unknown one. `default_quotas` are
+    those of projects that have none of their own.
     """
 
     def __init__(
@@ -47,11 +50,13 @@ class Service:
         driver_for: Callable[[str], Driver],
         scheduler: Scheduler,
         notifier: Notifier,
+        default_quotas: Quotas = quotas.UNLIMITED,
     ) -> None:
         self._repository = repository
         self._driver_for = driver_for
         self._scheduler = scheduler
         self._notifier = notifier
+        self.default_quotas = default_quotas
 
     # --- devices ---------------------------------------------------------------
 
@@ -234,7 +239,7 @@ class Service:
         """Store a new load balancer on the device of that id, else on one that the scheduler chooses.
 
         The tree's own device id does not matter. Raises `NotFound` (unknown device), `CapabilityConflict`,
-        `NoSuitableDevice`, `Conflict` (address taken), `InvalidInput`.
+        `NoSuitableDevice`, `OverQuota`, `Conflict` (address taken), `InvalidInput`.
         """
         _require_project(caller, tree.load_balancer.project_id)
         rules.check(tree)
@@ -242,6 +247,7 @@ class Service:
             device = self._pinned(tx, tree, device_id) if device_id else self._choose(tx, tree)
             balancer = replace(tree.load_balancer, device_id=device.id, pinned=device_id is not None)
             self._check_on(device, replace(tree, load_balancer=balancer))
+            quotas.check_change(tx, self.default_quotas, None, tree)
             for monitor in tree.monitors:
                 tx.save_monitor(monitor)
             tx.add_load_balancer(balancer)
@@ -277,8 +283,10 @@ class Service:
             balancer = replace(new.load_balancer, device_id=device.id, generation=seen + 1, error=None)
             new = replace(new, load_balancer=balancer)
             self._check_on(device, new)
+            quotas.check_change(tx, self.default_quotas, old, new)
             _save_monitors(tx, old, new)
             tx.save_load_balancer(balancer, seen=seen)
+            _delete_monitors(tx, old, new)
             tx.add_reservations(rules.wanted_reservations(balancer))
             touched = tuple(dict.fromkeys((device.id, old.load_balancer.device_id)))
             for device_id in touched:
@@ -319,10 +327,54 @@ class Service:
             except NotFound:
                 return None
 
+    # --- quotas --------------------------------------------------------------------
+
+    def quotas(self, caller: Caller, project_id: str) -> Quotas:
+        """What holds for the project: its own quotas, and the defaults for the rest."""
+        _require_project(caller, project_id)
+        with self._repository.read() as tx:
+            return {**self.default_quotas, **tx.quotas(project_id)}
+
+    def usage(self, caller: Caller, project_id: str) -> dict[QuotaResource, int]:
+        """How many of each count for the project, those included that a device may still run."""
+        _require_project(caller, project_id)
+        with self._repository.read() as tx:
+            return tx.usage(project_id, tuple(QuotaResource))
+
+    def all_quotas(self, caller: Caller) -> dict[str, Quotas]:
+        """Project id to its own quotas, which may be some of all, for every project that has any."""
+        _require_admin(caller)
+        with self._repository.read() as tx:
+            return tx.all_quotas()
+
+    @after_lost_race
+    def set_quotas(self, caller: Caller, project_id: str, changed: Mapping[QuotaResource, int | None]) -> Quotas:
+        """Change some of the project's own quotas; None: the default holds again. Below what there is is allowed.
+
+        Returns what holds then.
+        """
+        _require_admin(caller)
+        with self._repository.write() as tx:
+            tx.lock_project(project_id)
+            own = {**tx.quotas(project_id), **changed}
+            stored = {resource: limit for resource, limit in own.items() if limit is not None}
+            tx.save_quotas(project_id, stored)
+        return {**self.default_quotas, **stored}
+
+    @after_lost_race
+    def reset_quotas(self, caller: Caller, project_id: str) -> bool:
+        """The defaults hold again. Returns whether the project had quotas of its own."""
+        _require_admin(caller)
+        with self._repository.write() as tx:
+            tx.lock_project(project_id)
+            own = tx.quotas(project_id)
+            tx.save_quotas(project_id, {})
+        return bool(own)
+
     # --- trying out ----------------------------------------------------------------
 
     @after_lost_race
-    def preview(self, caller: Caller, write: Callable[[Service], Tree | Device]) -> dict[str, Preview]:
+    def preview(self, caller: Caller, write: Callable[[Service], object]) -> dict[str, Preview]:
         """What a write would do: device id to what a deployment would change there, for each device that it concerns.
 
         `write` calls a method of the service that it is given, which raises whatever it would raise in earnest. What
@@ -331,7 +383,9 @@ class Service:
         concerned = preview.Listed()
         with self._repository.write() as tx:
             with tx.undone():
-                result = write(Service(preview.Inside(tx), self._driver_for, self._scheduler, concerned))
+                result = write(
+                    Service(preview.Inside(tx), self._driver_for, self._scheduler, concerned, self.default_quotas)
+                )
                 tree = result if isinstance(result, Tree) else None
                 wanted = [preview.wanted(tx, device_id, tree) for device_id in concerned.device_ids]
             before = {device.id: device for device in tx.devices() if device.id in concerned.device_ids}
@@ -425,7 +479,7 @@ def _polls(seconds: float) -> Iterator[None]:
 
 def _require_admin(caller: Caller) -> None:
     if not caller.admin:
-        raise Forbidden("Devices are for administrators")
+        raise Forbidden("This is for administrators")
 
 
 def _require_project(caller: Caller, project_id: str) -> None:
@@ -457,6 +511,11 @@ def _save_monitors(tx: Transaction, old: Tree, new: Tree) -> None:
     for monitor in new.monitors:
         if before.get(monitor.id) != monitor:
             tx.save_monitor(monitor)
+
+
+def _delete_monitors(tx: Transaction, old: Tree, new: Tree) -> None:
+    """Those that are no longer used; after the load balancer was saved without them."""
     kept = {monitor.id for monitor in new.monitors}
-    for monitor_id in before.keys() - kept:
-        tx.delete_monitor(monitor_id)
+    for monitor in old.monitors:
+        if monitor.id not in kept:
+            tx.delete_monitor(monitor.id)

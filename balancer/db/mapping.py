@@ -44,6 +44,8 @@ from balancer.core.model import (
     PersistenceKind,
     Pool,
     Protocol,
+    QuotaResource,
+    Quotas,
     Reservation,
     Rotation,
     SessionPersistence,
@@ -569,6 +571,17 @@ def difference(stored: Iterable[Row], wanted: Iterable[Row], key: Collection[str
 def _differs(stored: Any, wanted: Any) -> bool:
     """In free-form values 1, 1.0 and true are different things, and so is another order of keys."""
     return repr(stored) != repr(wanted) if isinstance(wanted, (dict, list)) else bool(stored != wanted)
+
+
+# --- quotas ----------------------------------------------------------------------------------
+
+
+def quotas_from(row: Row) -> Quotas:
+    return {resource: row[resource.value] for resource in QuotaResource if row[resource.value] is not None}
+
+
+def quotas_values(quotas: Quotas) -> Values:
+    return {resource.value: quotas.get(resource) for resource in QuotaResource}
 
 
 # --- statistics ------------------------------------------------------------------------------

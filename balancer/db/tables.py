@@ -16,6 +16,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from balancer.core.model import QuotaResource
+
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -376,6 +378,7 @@ health_monitors = Table(
     _flag("admin_up"),
     _json("extras"),
     *_times(),
+    Index(None, "project_id"),
 )
 
 pool_health_monitors = Table(
@@ -391,4 +394,24 @@ pool_health_monitors = Table(
     ),
     # The oldest association first.
     _number("ordinal"),
+)
+
+# A project's own limits, NULL where the default holds. The row is also the lock of whoever adds to the project, so a
+# project without limits of its own may have one.
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("project_id", sa.String(255), primary_key=True),
+    *(Column(resource.value, sa.Integer) for resource in QuotaResource),
+)
+
+# Objects below a load balancer that were removed from it in `generation`, and that its device may run until it has
+# applied that one.
+removed_objects = Table(
+    "removed_objects",
+    metadata,
+    Column("load_balancer_id", sa.String(32), ForeignKey("load_balancers.id", ondelete="CASCADE"), primary_key=True),
+    Column("object_id", sa.String(32), primary_key=True),
+    _word("resource", 32),
+    _count("generation"),
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Select, Table, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, exists, func, insert, select, update
 
 from balancer.core.model import (
     Deployment,
@@ -21,6 +21,8 @@ from balancer.core.model import (
     ObjectState,
     Observation,
     OperatingStatus,
+    QuotaResource,
+    Quotas,
     Reservation,
     Statistics,
 )
@@ -44,6 +46,7 @@ from balancer.db.tables import (
     object_statistics,
     pool_health_monitors,
     pools,
+    removed_objects,
     session_persistences,
     virtual_ips,
 )
@@ -282,7 +285,8 @@ class SqlTransaction:
         if not saved.rowcount:
             raise StaleGeneration(f"Load balancer {load_balancer.id} was changed meanwhile")
         stored = self._children(select(load_balancers.c.id).where(load_balancers.c.id == load_balancer.id))
-        self._save_children(stored, mapping.children_values(load_balancer))
+        gone = self._save_children(stored, mapping.children_values(load_balancer))
+        self._note_removed(load_balancer, gone)
 
     def update_load_balancers(self, changes: Iterable[tuple[Row, Values]]) -> None:
         """Write what differs from the stored rows: what deployments record, past the generation."""
@@ -346,8 +350,8 @@ class SqlTransaction:
                 found["l7_rules"] = below(l7_rules, "l7_policy_id", policy_ids)
         return Children(**found)
 
-    def _save_children(self, stored: Children, wanted: Children) -> None:
-        """Write what differs only, so that the times of what stays are kept."""
+    def _save_children(self, stored: Children, wanted: Children) -> dict[Table, Sequence[mapping.Key]]:
+        """Write what differs only, so that the times of what stays are kept. Returns the keys of what is gone."""
         differences = {
             table: mapping.difference(
                 getattr(stored, table.name), getattr(wanted, table.name), table.primary_key.columns.keys()
@@ -362,6 +366,31 @@ class SqlTransaction:
             self._update_rows(table, differences[table].changed, getattr(stored, table.name))
         for table in (listeners, pools, virtual_ips):
             self._delete_rows(table, differences[table].gone)
+        return {table: difference.gone for table, difference in differences.items()}
+
+    def _note_removed(self, load_balancer: LoadBalancer, gone: Mapping[Table, Sequence[mapping.Key]]) -> None:
+        """What its device may run until it has applied this generation counts for the project until then."""
+        this = removed_objects.c.load_balancer_id == load_balancer.id
+        applied = select(load_balancers.c.applied_generation).where(load_balancers.c.id == load_balancer.id)
+        self._connection.execute(
+            delete(removed_objects).where(this, removed_objects.c.generation <= applied.scalar_subquery())
+        )
+        # The last part of a key is the object's id, also that of a health monitor that a pool no longer uses.
+        resources = {key[-1]: resource for table, resource in _BELOW.items() for key in gone[table]}
+        for batch in _batches(sorted(resources)):
+            self._connection.execute(delete(removed_objects).where(this, removed_objects.c.object_id.in_(batch)))
+        self._insert_rows(
+            removed_objects,
+            [
+                {
+                    "load_balancer_id": load_balancer.id,
+                    "object_id": object_id,
+                    "resource": resource.value,
+                    "generation": load_balancer.generation,
+                }
+                for object_id, resource in resources.items()
+            ],
+        )
 
     # --- health monitors -----------------------------------------------------------
 
@@ -542,6 +571,57 @@ class SqlTransaction:
     def free_reservations(self, freed: Iterable[Reservation]) -> None:
         self._delete_rows(tables.reservations, [(each.device_id, each.address, each.port) for each in freed])
 
+    # --- quotas ------------------------------------------------------------------------
+
+    def quotas(self, project_id: str) -> Quotas:
+        rows = self._rows(select(tables.quotas).where(tables.quotas.c.project_id == project_id))
+        return mapping.quotas_from(rows[0]) if rows else {}
+
+    def all_quotas(self) -> dict[str, Quotas]:
+        found = {row["project_id"]: mapping.quotas_from(row) for row in self._rows(select(tables.quotas))}
+        # Databases have orders of their own for texts.
+        return {project_id: own for project_id, own in sorted(found.items()) if own}
+
+    def save_quotas(self, project_id: str, quotas: Quotas) -> None:
+        self._add_quotas(project_id)
+        this = tables.quotas.c.project_id == project_id
+        self._connection.execute(update(tables.quotas).where(this).values(**mapping.quotas_values(quotas)))
+
+    def lock_project(self, project_id: str) -> None:
+        if self._locking:
+            self._add_quotas(project_id)
+            this = tables.quotas.c.project_id == project_id
+            self._rows(select(tables.quotas.c.project_id).where(this).with_for_update())
+
+    def _add_quotas(self, project_id: str) -> None:
+        """A row for the project, unless there is one."""
+        if self._rows(select(tables.quotas.c.project_id).where(tables.quotas.c.project_id == project_id)):
+            return
+        # Somebody else may have added it just now.
+        with contextlib.suppress(Conflict), self._connection.begin_nested():
+            self._connection.execute(insert(tables.quotas).values(project_id=project_id))
+
+    def usage(self, project_id: str, resources: Collection[QuotaResource]) -> dict[QuotaResource, int]:
+        used = dict.fromkeys(resources, 0)
+        of_project = load_balancers.c.project_id == project_id
+        for resource in used:
+            used[resource] += self._connection.scalar(_COUNTS[resource].where(_OF_PROJECT[resource] == project_id)) or 0
+        removed = (
+            select(removed_objects.c.resource, func.count(sa.distinct(removed_objects.c.object_id)).label("number"))
+            .join(load_balancers, load_balancers.c.id == removed_objects.c.load_balancer_id)
+            .where(
+                of_project,
+                removed_objects.c.resource.in_([resource.value for resource in used]),
+                removed_objects.c.generation > load_balancers.c.applied_generation,
+                # A health monitor that is still there is counted as such.
+                ~exists().where(health_monitors.c.id == removed_objects.c.object_id),
+            )
+            .group_by(removed_objects.c.resource)
+        )
+        for row in self._rows(removed):
+            used[QuotaResource(row["resource"])] += row["number"]
+        return used
+
     # --- rows ------------------------------------------------------------------------
 
     def _rows(self, query: Select[Any]) -> Sequence[Row]:
@@ -577,6 +657,32 @@ _OWNERS: Mapping[ObjectKind, Select[Any]] = {
     ObjectKind.LISTENER: select(listeners.c.id, listeners.c.load_balancer_id),
     ObjectKind.POOL: select(pools.c.id, pools.c.load_balancer_id),
     ObjectKind.MEMBER: select(members.c.id, pools.c.load_balancer_id).join(pools, pools.c.id == members.c.pool_id),
+}
+
+
+_COUNT = select(func.count())
+_COUNTS: Mapping[QuotaResource, Select[Any]] = {
+    QuotaResource.LOAD_BALANCER: _COUNT.select_from(load_balancers),
+    QuotaResource.LISTENER: _COUNT.select_from(listeners.join(load_balancers)),
+    QuotaResource.POOL: _COUNT.select_from(pools.join(load_balancers)),
+    QuotaResource.MEMBER: _COUNT.select_from(members.join(pools).join(load_balancers)),
+    QuotaResource.HEALTH_MONITOR: _COUNT.select_from(health_monitors),
+    QuotaResource.L7_POLICY: _COUNT.select_from(l7_policies.join(listeners).join(load_balancers)),
+    QuotaResource.L7_RULE: _COUNT.select_from(l7_rules.join(l7_policies).join(listeners).join(load_balancers)),
+}
+_OF_PROJECT: Mapping[QuotaResource, ColumnElement[str]] = {
+    **dict.fromkeys(QuotaResource, load_balancers.c.project_id),
+    QuotaResource.HEALTH_MONITOR: health_monitors.c.project_id,
+}
+
+# Where objects below a load balancer are, and what they count for.
+_BELOW: Mapping[Table, QuotaResource] = {
+    listeners: QuotaResource.LISTENER,
+    pools: QuotaResource.POOL,
+    members: QuotaResource.MEMBER,
+    pool_health_monitors: QuotaResource.HEALTH_MONITOR,
+    l7_policies: QuotaResource.L7_POLICY,
+    l7_rules: QuotaResource.L7_RULE,
 }
 
 

@@ -26,6 +26,8 @@ WRITES: Mapping[tuple[str, str], tuple[Any, str | None]] = {
     ("DELETE", f"{DEVICE_PATH}?force=1"): (None, None),
     ("POST", f"{DEVICE_PATH}/retry"): (None, "noop"),
     ("POST", f"{DEVICE_PATH}/adopt"): (None, "noop"),
+    ("PUT", "/{tenant}/quotas"): ({"quota": {"node": 1000}}, None),
+    ("DELETE", "/{tenant}/quotas"): (None, None),
     ("POST", BALANCERS): ({**LOAD_BALANCER, "nodes": [NODE], "virtualIps": [{**VIRTUAL_IP, "port": 82}]}, "reload"),
     ("PUT", BALANCER): ({"algorithm": "LEAST_CONNECTION"}, "reload"),
     ("DELETE", BALANCER): (None, "reload"),
@@ -161,7 +163,6 @@ class TestEveryWrite(DryRunCase):
                     self.assertEqual(before, self.rows())
                     refused += 1
         self.assertGreater(refused, 50)
-
 
     def test_what_it_allows_is_allowed_in_earnest(self) -> None:
         # What takes away comes last, the whole after its parts.

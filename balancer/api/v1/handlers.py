@@ -16,7 +16,7 @@ from balancer.core.changes import Change
 from balancer.core.model import Device, Statistics, Tree
 from balancer.core.service import Service
 
-_Result = TypeVar("_Result", Tree, Device)
+_Result = TypeVar("_Result")
 
 _MOST_DEPLOYMENTS = 1000
 
@@ -89,6 +89,28 @@ class Handlers:
 
     def list_protocols(self, request: Request) -> webob.Response:
         return reply({"protocols": parse.protocol_names(self._service.capabilities(request.caller))})
+
+    # --- quotas --------------------------------------------------------------------------------
+
+    def show_quotas(self, request: Request) -> webob.Response:
+        project_id = request.part("tenant")
+        limits = self._service.quotas(request.caller, project_id)
+        return reply(views.quota(limits, self._service.usage(request.caller, project_id)))
+
+    def change_quotas(self, request: Request) -> webob.Response:
+        changed = parse.quotas(request.json_object())
+        return self._write(
+            request,
+            lambda service: service.set_quotas(request.caller, request.part("tenant"), changed),
+            lambda _: self.show_quotas(request),
+        )
+
+    def reset_quotas(self, request: Request) -> webob.Response:
+        return self._write(
+            request,
+            lambda service: service.reset_quotas(request.caller, request.part("tenant")),
+            lambda _: reply(None, HTTPStatus.NO_CONTENT),
+        )
 
     # --- load balancers ------------------------------------------------------------------------
 

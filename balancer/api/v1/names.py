@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from balancer.core.model import Algorithm, MonitorType, PersistenceKind, Protocol, Rotation
+from balancer.core.model import Algorithm, MonitorType, PersistenceKind, Protocol, QuotaResource, Rotation
 
 ALGORITHMS: Mapping[Algorithm, str] = {
     Algorithm.ROUND_ROBIN: "ROUND_ROBIN",
@@ -42,6 +42,16 @@ ROTATIONS: Mapping[Rotation, str] = {
     Rotation.OUT: "OUTOFSERVICE",
 }
 ROTATION_SYNONYMS: Mapping[str, str] = {"SUSPEND": "DRAIN", "STANDBY": "DRAIN"}
+
+QUOTAS: Mapping[QuotaResource, str] = {
+    QuotaResource.LOAD_BALANCER: "loadbalancer",
+    QuotaResource.LISTENER: "virtualIp",
+    QuotaResource.MEMBER: "node",
+    QuotaResource.HEALTH_MONITOR: "healthMonitoring",
+    QuotaResource.POOL: "pool",
+    QuotaResource.L7_POLICY: "l7policy",
+    QuotaResource.L7_RULE: "l7rule",
+}
 
 # The first parts of a path that no project can have as its name.
 RESERVED = (

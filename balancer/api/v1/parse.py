@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from balancer.api.v1 import names, objects
+from balancer.api.v1 import names, objects, schemas
 from balancer.api.v1.objects import Balancer, Kind, ListenerAt
-from balancer.api.validation import below, fold, object_id
+from balancer.api.validation import Reader, below, fold, object_id
 from balancer.core import changes
 from balancer.core.changes import Change
 from balancer.core.model import (
@@ -23,6 +23,7 @@ from balancer.core.model import (
     Member,
     Pool,
     Protocol,
+    QuotaResource,
     SessionPersistence,
     Tree,
     VirtualIp,
@@ -134,6 +135,23 @@ def _with_credential(new: Device) -> Device:
     if not (credential.password or credential.private_key or credential.key_filename):
         raise InvalidInput("password is required, unless there is a private_key or a key_filename", field="password")
     return new
+
+
+# --- quotas -------------------------------------------------------------------------------------
+
+
+_QUOTA = Reader(schemas.QUOTA)
+_QUOTA_RESOURCES = {name: resource for resource, name in names.QUOTAS.items()}
+
+
+def quotas(body: Body) -> dict[QuotaResource, int | None]:
+    """What is to be changed; None: the default."""
+    sent, path = unwrapped(body, "quota")
+    unknown = next((key for key in sent if key not in _QUOTA_RESOURCES), None)
+    if unknown is not None:
+        field = f"{path}.{unknown}" if path else unknown
+        raise InvalidInput(f"{field} is not known; there is {', '.join(_QUOTA_RESOURCES)}", field=field)
+    return {_QUOTA_RESOURCES[key]: limit for key, limit in _QUOTA.read(sent, path=path, partial=True).items()}
 
 
 # --- load balancers --------------------------------------------------------------------------------

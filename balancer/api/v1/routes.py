@@ -39,6 +39,7 @@ def table(service: Service, settings: Settings) -> Table:
         **common,
         **with_tenant,
         BALANCERS: {"GET": does.list_load_balancers, "POST": does.create_load_balancer},
+        "/{tenant}/quotas": {"GET": does.show_quotas, "PUT": does.change_quotas, "DELETE": does.reset_quotas},
         f"{BALANCERS}/find_for_VM/{{vm_id}}": {"GET": does.find_load_balancers},
         BALANCER: {
             "GET": does.show_load_balancer,

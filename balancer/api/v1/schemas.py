@@ -546,3 +546,19 @@ STATISTICS: Schema = {
         **_COUNTERS,
     },
 }
+
+_QUOTA: Schema = {"type": "integer", "minimum": -1, "maximum": 2_000_000_000}
+
+QUOTA: Schema = {
+    "title": "quota",
+    "type": "object",
+    "properties": {
+        "loadbalancer": {**_QUOTA, "description": "Load balancers."},
+        "virtualIp": {**_QUOTA, "description": "Virtual IPs, and listeners of the other dialects."},
+        "node": {**_QUOTA, "description": "Nodes, and members of the other dialects."},
+        "healthMonitoring": {**_QUOTA, "description": "Health monitors."},
+        "pool": {**_QUOTA, "description": "Pools of all dialects; each load balancer of this one has one."},
+        "l7policy": {**_QUOTA, "description": "L7 policies of the other dialects."},
+        "l7rule": {**_QUOTA, "description": "L7 rules of the other dialects."},
+    },
+}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from balancer.api.v1 import objects
+from balancer.api.v1 import names, objects
 from balancer.api.v1.objects import Balancer, ListenerAt
 from balancer.core.model import (
     Counters,
@@ -18,6 +18,8 @@ from balancer.core.model import (
     Member,
     OperatingStatus,
     Preview,
+    QuotaResource,
+    Quotas,
     SessionPersistence,
     Statistics,
     Tree,
@@ -138,6 +140,16 @@ def dry_run(previews: Mapping[str, Preview]) -> View:
 
 _PLANS = ("noop", "runtime", "reload")
 _NOWHERE = Preview(plan="noop", sentence="no device is concerned")
+
+
+# --- quotas ------------------------------------------------------------------------------------
+
+
+def quota(limits: Quotas, used: Mapping[QuotaResource, int]) -> View:
+    return {
+        "quota": {name: limits[resource] for resource, name in names.QUOTAS.items()},
+        "used": {name: used[resource] for resource, name in names.QUOTAS.items()},
+    }
 
 
 # --- load balancers ----------------------------------------------------------------------------

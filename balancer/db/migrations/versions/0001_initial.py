@@ -67,6 +67,7 @@ def upgrade() -> None:
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_health_monitors"),
     )
+    op.create_index("ix_health_monitors_project_id", "health_monitors", ["project_id"])
     op.create_table(
         "device_observations",
         sa.Column("device_id", sa.String(length=32), nullable=False),
@@ -323,9 +324,37 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_l7_rules"),
     )
     op.create_index("ix_l7_rules_l7_policy_id", "l7_rules", ["l7_policy_id"])
+    op.create_table(
+        "quotas",
+        sa.Column("project_id", sa.String(length=255), nullable=False),
+        sa.Column("load_balancer", sa.Integer(), nullable=True),
+        sa.Column("listener", sa.Integer(), nullable=True),
+        sa.Column("pool", sa.Integer(), nullable=True),
+        sa.Column("member", sa.Integer(), nullable=True),
+        sa.Column("health_monitor", sa.Integer(), nullable=True),
+        sa.Column("l7_policy", sa.Integer(), nullable=True),
+        sa.Column("l7_rule", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("project_id", name="pk_quotas"),
+    )
+    op.create_table(
+        "removed_objects",
+        sa.Column("load_balancer_id", sa.String(length=32), nullable=False),
+        sa.Column("object_id", sa.String(length=32), nullable=False),
+        sa.Column("resource", sa.String(length=32), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["load_balancer_id"],
+            ["load_balancers.id"],
+            name="fk_removed_objects_load_balancer_id",
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("load_balancer_id", "object_id", name="pk_removed_objects"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("removed_objects")
+    op.drop_table("quotas")
     op.drop_table("l7_rules")
     op.drop_table("l7_policies")
     op.drop_table("session_persistences")
