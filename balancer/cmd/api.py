@@ -44,6 +44,10 @@ _SIGNAL_PAUSE = 0.2
 _CLI = (cfg.BoolOpt("dbsync", default=False, help="Create or upgrade the tables of the database, then exit."),)
 
 
+class ServerEnded(Exception):
+    """Nothing serves any more, and nobody asked for that."""
+
+
 class WorkerChild:
     """The worker process: started, started again when it dies, stopped with us.
 
@@ -124,7 +128,11 @@ def _serve(settings: Settings, arguments: Sequence[str]) -> None:
     _LOG.info("Listening on %s port %s", settings.bind_host, settings.bind_port)
     try:
         # A signal does not wake the hub of green threads, so it is looked for.
-        while not asked and not server.dead:
+        while not asked:
+            if server.dead:
+                # Raises what it died of.
+                server.wait()
+                raise ServerEnded("the server ended although nobody asked it to")
             eventlet.sleep(_SIGNAL_PAUSE)
         _LOG.info("Stopping")
         server.kill()
@@ -138,7 +146,7 @@ def _serve(settings: Settings, arguments: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 after SIGTERM or SIGINT, 1 when it cannot start."""
+    """Returns the exit status: 0 after SIGTERM or SIGINT, 1 when it cannot start or the server ends by itself."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         settings, conf = config.load(arguments, prog="balancer-api", extra=_CLI)
@@ -153,6 +161,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except BalancerError as error:
         print(f"balancer-api: {error}", file=sys.stderr)
+        return 1
+    except Exception:
+        _LOG.exception("balancer-api ends by an error")
         return 1
     return 0
 

@@ -73,6 +73,18 @@ class Notifier(Protocol):
     def notify(self, device_id: str) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a load balancer is: the last generation that was applied, and the one that could not be, if any."""
+
+    applied_generation: int
+    failed_generation: int | None
+
+    def is_settled(self, generation: int) -> bool:
+        """Whether that generation, or a later one, has been applied or refused."""
+        return max(self.applied_generation, self.failed_generation or 0) >= generation
+
+
 class Transaction(Protocol):
     """One transaction of the repository: everything or nothing. It holds nothing but SQL."""
 
@@ -116,6 +128,9 @@ class Transaction(Protocol):
     ) -> list[LoadBalancer]: ...
     def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
         """Raises `NotFound`, also for a deleted one unless asked for."""
+
+    def progress(self, load_balancer_id: str) -> Progress | None:
+        """Of a deleted one, too; None when it is gone for good."""
 
     def add_load_balancer(self, load_balancer: LoadBalancer) -> None: ...
     def save_load_balancer(self, load_balancer: LoadBalancer, *, seen: int) -> None:

@@ -31,7 +31,6 @@ from balancer.core.model import (
 from balancer.core.ports import Driver, Notifier, Transaction, Transactions
 from balancer.core.retry import after_lost_race
 from balancer.core.scheduler import Option, Scheduler, filter_capabilities, needs
-from balancer.core.status import is_settled
 from balancer.exceptions import CapabilityConflict, Conflict, Forbidden, InvalidInput, NotFound, StaleGeneration
 
 _POLL_FIRST, _POLL_LONGEST = 0.005, 0.1
@@ -312,20 +311,15 @@ class Service:
         Returns the tree as it is then.
         """
         for _ in _polls(seconds):
-            current = self._now(tree)
-            if current is None or is_settled(current, tree.load_balancer.generation):
+            with self._repository.read() as tx:
+                progress = tx.progress(tree.load_balancer.id)
+            if progress is None or progress.is_settled(tree.load_balancer.generation):
                 break
-        if current is None or current.deleted:
-            return tree
-        with self._repository.read() as tx:
-            return _trees(tx, [current])[0]
-
-    def _now(self, tree: Tree) -> LoadBalancer | None:
         with self._repository.read() as tx:
             try:
-                return tx.load_balancer(tree.load_balancer.id, include_deleted=True)
+                return _trees(tx, [tx.load_balancer(tree.load_balancer.id)])[0]
             except NotFound:
-                return None
+                return tree
 
     # --- quotas --------------------------------------------------------------------
 

@@ -31,13 +31,6 @@ class DeviceStatus(enum.StrEnum):
     ERROR = "ERROR"
 
 
-def is_settled(load_balancer: LoadBalancer, generation: int) -> bool:
-    """Whether that generation, or a later one, has been applied or refused."""
-    if load_balancer.applied_generation >= generation:
-        return True
-    return load_balancer.error is not None and load_balancer.error.generation >= generation
-
-
 def load_balancer_status(load_balancer: LoadBalancer) -> LoadBalancerStatus:
     if load_balancer.error is not None:
         return LoadBalancerStatus.ERROR

@@ -26,6 +26,7 @@ from balancer.core.model import (
     Reservation,
     Statistics,
 )
+from balancer.core.ports import Progress
 from balancer.core.rules import say
 from balancer.core.statistics import add
 from balancer.db import mapping, tables
@@ -250,6 +251,15 @@ class SqlTransaction:
         if self._locking and found[0].device_id not in self._locked:
             raise StaleGeneration(f"Load balancer {load_balancer_id} was moved meanwhile")
         return found[0]
+
+    def progress(self, load_balancer_id: str) -> Progress | None:
+        shown = load_balancers.c.applied_generation, load_balancers.c.error_generation
+        rows = self._rows(select(*shown).where(load_balancers.c.id == load_balancer_id))
+        return (
+            Progress(applied_generation=rows[0]["applied_generation"], failed_generation=rows[0]["error_generation"])
+            if rows
+            else None
+        )
 
     def _lock_device_of(self, load_balancer_id: str) -> None:
         if self._locking:

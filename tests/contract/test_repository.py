@@ -36,7 +36,7 @@ from balancer.core.model import (
     VirtualIp,
     new_id,
 )
-from balancer.core.ports import Transaction
+from balancer.core.ports import Progress, Transaction
 from balancer.db.engine import db_now, make_engine
 from balancer.db.repository import SqlRepository
 from balancer.exceptions import (
@@ -665,6 +665,23 @@ class DeploymentContract(Steps):
         # Once more, with nothing new: nothing is touched.
         self.repository.record_applied(lease, spec, notices, applied)
         self.assertEqual(after, self.get(lb.id))
+
+    def test_progress_is_told_until_a_load_balancer_is_gone(self) -> None:
+        def progress() -> Progress | None:
+            with self.repository.read() as tx:
+                return tx.progress(lb.id)
+
+        lb = self.add(samples.load_balancer(self.device.id))
+        self.assertEqual(Progress(applied_generation=0, failed_generation=None), progress())
+        lease = self.lease(self.device.id)
+        self.record(lease, self.spec(self.device.id))
+        self.change(lb.id, lambda each: replace(each, name="other"))
+        self.record(lease, self.spec(self.device.id), rejected={lb.id: "no"}, keeps={lb.id: "block"})
+        self.assertEqual(Progress(applied_generation=1, failed_generation=2), progress())
+        self.remove(lb.id)
+        self.assertIsNotNone(progress())
+        self.record(lease, self.spec(self.device.id))
+        self.assertIsNone(progress())
 
     def test_a_change_during_the_deployment_stays_pending(self) -> None:
         lb = self.add(samples.load_balancer(self.device.id))

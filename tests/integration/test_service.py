@@ -6,6 +6,7 @@ import difflib
 import http.client
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -382,6 +383,21 @@ class Commands(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn(str(self.service.port), done.stderr)
         self.assertNotIn("Traceback", done.stderr)
+
+    def test_a_server_that_ends_by_itself_is_an_error(self) -> None:
+        subprocess.run(self.service.command("--dbsync"), check=True, capture_output=True, timeout=60)
+        for ends, said in (("raise OSError('no more')", "no more"), ("return", "nobody asked")):
+            program = (
+                "import sys\n"
+                "from balancer.cmd import api\n"
+                f"def server(*_, **__): {ends}\n"
+                "api.eventlet.wsgi.server = server\n"
+                f"sys.exit(api.main({self.service.command()[2:]!r}))\n"
+            )
+            with self.subTest(ends):
+                done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+                self.assertEqual(1, done.returncode, done.stderr)
+                self.assertIn(said, done.stderr)
 
 
 def changed(diff: str, *, only: str | None = None) -> list[str]:

@@ -21,6 +21,7 @@ from balancer.core.model import (
     VirtualIp,
     new_id,
 )
+from balancer.core.ports import Progress
 from balancer.core.reconciler import backoff
 from balancer.exceptions import ConfigurationError, Conflict, InvalidInput, NoSuitableDevice, NotFound
 from tests.unit.objects import device, member, monitor, tree
@@ -150,11 +151,11 @@ class Status(unittest.TestCase):
             self.assertEqual(status.load_balancer_status(tree(**fields).load_balancer), expected)
 
     def test_settled_means_applied_or_refused(self) -> None:
-        balancer = tree(generation=3, applied_generation=2).load_balancer
-        self.assertTrue(status.is_settled(balancer, 2))
-        self.assertFalse(status.is_settled(balancer, 3))
-        refused = replace(balancer, error=LoadBalancerError(sentence="No.", generation=3))
-        self.assertTrue(status.is_settled(refused, 3))
+        waiting = Progress(applied_generation=2, failed_generation=None)
+        self.assertTrue(waiting.is_settled(2))
+        self.assertFalse(waiting.is_settled(3))
+        self.assertTrue(replace(waiting, failed_generation=3).is_settled(3))
+        self.assertFalse(replace(waiting, failed_generation=1).is_settled(3))
 
     def test_reason(self) -> None:
         there = device(error="Connection refused.")
