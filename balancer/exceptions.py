@@ -22,6 +22,10 @@ class InvalidInput(BalancerError):
         self.field = field
 
 
+class Unsupported(InvalidInput):
+    """What is asked for makes sense, but the driver cannot do it."""
+
+
 class NotFound(BalancerError):
     """The object does not exist, or is not the caller's."""
 

@@ -52,6 +52,8 @@ class MonitorType(enum.StrEnum):
     HTTP = "HTTP"
     HTTPS = "HTTPS"
     TLS_HELLO = "TLS-HELLO"
+    UDP_CONNECT = "UDP-CONNECT"
+    SCTP = "SCTP"
 
 
 class PersistenceKind(enum.StrEnum):
@@ -251,13 +253,18 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualIp:
-    """An address of a load balancer. A wildcard is stored as ``"*"``, IPv6 in canonical form."""
+    """An address of a load balancer. A wildcard is stored as ``"*"``, IPv6 in canonical form.
+
+    One with a `port_id` belongs to the load balancer as long as that exists; any other goes with its last listener.
+    """
 
     id: str
     address: str
     prefix_length: int | None = None
+    network_id: str | None = None
     subnet_id: str | None = None
     port_id: str | None = None
+    qos_policy_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +286,9 @@ class L7Rule:
     key: str | None = None
     invert: bool = False
     admin_up: bool = True
+    tags: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +303,9 @@ class L7Policy:
     redirect: Mapping[str, Any] = field(default_factory=dict)
     rules: tuple[L7Rule, ...] = ()
     admin_up: bool = True
+    tags: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,6 +329,7 @@ class Listener:
     tls: Mapping[str, Any] | None = None
     l7_policies: tuple[L7Policy, ...] = ()
     admin_up: bool = True
+    tags: tuple[str, ...] = ()
     extras: Extras = field(default_factory=dict)
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -323,12 +337,14 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPersistence:
-    """`timeout` in seconds; None leaves the driver's default."""
+    """`timeout` in seconds; None leaves the driver's default. `granularity`: the netmask that makes addresses one
+    client, of UDP and SCTP only."""
 
     id: str
     kind: PersistenceKind
     cookie_name: str | None = None
     timeout: int | None = None
+    granularity: str | None = None
     extras: Extras = field(default_factory=dict)
 
 
@@ -353,8 +369,8 @@ class MemberCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """`weight` 0..256. It takes traffic when `admin_up` and `rotation` is IN. `cookie` is the value that a
-    cookie persistence uses for it; None leaves it to the driver."""
+    """`address` and `monitor_address` are kept as they were spelled. `weight` 0..256. It takes traffic when `admin_up`
+    and `rotation` is IN. `cookie` is the value that a cookie persistence uses for it; None leaves it to the driver."""
 
     id: str
     name: str = ""
@@ -370,6 +386,7 @@ class Member:
     cookie: str | None = None
     admin_up: bool = True
     rotation: Rotation = Rotation.IN
+    tags: tuple[str, ...] = ()
     extras: Extras = field(default_factory=dict)
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -400,6 +417,7 @@ class HealthMonitor:
     fall: int = 3
     http: HttpCheck | None = None
     admin_up: bool = True
+    tags: tuple[str, ...] = ()
     extras: Extras = field(default_factory=dict)
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -416,6 +434,7 @@ class Pool:
     health_monitor_ids: tuple[str, ...] = ()
     session_persistence: SessionPersistence | None = None
     admin_up: bool = True
+    tags: tuple[str, ...] = ()
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -434,6 +453,10 @@ class LoadBalancer:
 
     `deleted` hides it from every reply while its device still runs it. `notices` are sentences on what the
     driver could not express; they do not make it fail.
+
+    `provider` (a device type, in lower case), `flavor_id` and `availability_zone` are what was asked of its placement.
+    `changed_at` is when the present generation was made, `applied_changed_at` when the applied one was: what below it
+    was created or updated later than that is not applied yet.
     """
 
     id: str
@@ -451,7 +474,13 @@ class LoadBalancer:
     deleted: bool = False
     error: LoadBalancerError | None = None
     notices: tuple[str, ...] = ()
+    provider: str | None = None
+    flavor_id: str | None = None
+    availability_zone: str | None = None
+    tags: tuple[str, ...] = ()
     extras: Extras = field(default_factory=dict)
+    changed_at: datetime | None = None
+    applied_changed_at: datetime | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol
 
 from balancer.core.model import (
     AdminState,
@@ -24,6 +26,15 @@ class LoadBalancerStatus(enum.StrEnum):
     ERROR = "ERROR"
 
 
+class ProvisioningStatus(enum.StrEnum):
+    """Of a load balancer and of each of its parts: what was asked for and where it stands."""
+
+    PENDING_CREATE = "PENDING_CREATE"
+    PENDING_UPDATE = "PENDING_UPDATE"
+    ACTIVE = "ACTIVE"
+    ERROR = "ERROR"
+
+
 class DeviceStatus(enum.StrEnum):
     UNKNOWN = "UNKNOWN"
     ONLINE = "ONLINE"
@@ -37,6 +48,38 @@ def load_balancer_status(load_balancer: LoadBalancer) -> LoadBalancerStatus:
     if load_balancer.applied_generation >= load_balancer.generation:
         return LoadBalancerStatus.ACTIVE
     return LoadBalancerStatus.PENDING_UPDATE if load_balancer.applied_generation else LoadBalancerStatus.BUILD
+
+
+class Part(Protocol):
+    """A listener, pool, member, health monitor, L7 policy or rule as it is stored."""
+
+    @property
+    def created_at(self) -> datetime | None: ...
+    @property
+    def updated_at(self) -> datetime | None: ...
+
+
+def provisioning_status(load_balancer: LoadBalancer) -> ProvisioningStatus:
+    status = load_balancer_status(load_balancer)
+    return ProvisioningStatus("PENDING_CREATE" if status is LoadBalancerStatus.BUILD else status.value)
+
+
+def part_provisioning_status(load_balancer: LoadBalancer, part: Part, below: Iterable[Part] = ()) -> ProvisioningStatus:
+    """`below`: what hangs on the part and keeps it pending while it is. An error is only of the parts whose change
+    could not be deployed."""
+    if load_balancer.applied_generation >= load_balancer.generation:
+        return ProvisioningStatus.ACTIVE
+
+    def waits(moment: datetime | None) -> bool:
+        applied = load_balancer.applied_changed_at
+        return applied is None or (moment is not None and moment > applied)
+
+    if load_balancer.error is not None:
+        return ProvisioningStatus.ERROR if waits(part.updated_at) else ProvisioningStatus.ACTIVE
+    if waits(part.created_at):
+        return ProvisioningStatus.PENDING_CREATE
+    pending = any(waits(each.updated_at) for each in (part, *below))
+    return ProvisioningStatus.PENDING_UPDATE if pending else ProvisioningStatus.ACTIVE
 
 
 def load_balancer_reason(load_balancer: LoadBalancer, device: Device | None) -> str:

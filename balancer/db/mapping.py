@@ -189,6 +189,7 @@ def monitor_values(monitor: HealthMonitor) -> Values:
         "fall": monitor.fall,
         "http": None if monitor.http is None else asdict(monitor.http),
         "admin_up": monitor.admin_up,
+        "tags": list(monitor.tags),
         "extras": dict(monitor.extras),
     }
 
@@ -205,6 +206,7 @@ def monitor_from(row: Row) -> HealthMonitor:
         fall=row["fall"],
         http=None if row["http"] is None else HttpCheck(**row["http"]),
         admin_up=row["admin_up"],
+        tags=tuple(row["tags"]),
         extras=row["extras"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -245,6 +247,10 @@ def load_balancer_values(balancer: LoadBalancer) -> Values:
         "deleted": balancer.deleted,
         "error_sentence": balancer.error.sentence if balancer.error else None,
         "error_generation": balancer.error.generation if balancer.error else None,
+        "provider": balancer.provider,
+        "flavor_id": balancer.flavor_id,
+        "availability_zone": balancer.availability_zone,
+        "tags": list(balancer.tags),
         "extras": dict(balancer.extras),
     }
 
@@ -274,11 +280,7 @@ def children_values(balancer: LoadBalancer) -> Children:
         ],
         listeners=[_listener_values(listener, balancer.id, i) for i, listener in enumerate(balancer.listeners)],
         l7_policies=[_policy_values(policy, listener_id, i) for listener_id, i, policy in policies],
-        l7_rules=[
-            {"l7_policy_id": policy.id, "ordinal": i, **asdict(rule)}
-            for _, _, policy in policies
-            for i, rule in enumerate(policy.rules)
-        ],
+        l7_rules=[_rule_values(rule, policy.id, i) for _, _, policy in policies for i, rule in enumerate(policy.rules)],
     )
 
 
@@ -319,7 +321,13 @@ def load_balancers_from(rows: Iterable[Row], children: Children) -> list[LoadBal
             if row["error_sentence"] is None
             else LoadBalancerError(sentence=row["error_sentence"], generation=row["error_generation"]),
             notices=tuple(row["notices"]),
+            provider=row["provider"],
+            flavor_id=row["flavor_id"],
+            availability_zone=row["availability_zone"],
+            tags=tuple(row["tags"]),
             extras=row["extras"],
+            changed_at=row["changed_at"],
+            applied_changed_at=row["applied_changed_at"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
         )
@@ -339,8 +347,10 @@ def _virtual_ip_from(row: Row) -> VirtualIp:
         id=row["id"],
         address=row["address"],
         prefix_length=row["prefix_length"],
+        network_id=row["network_id"],
         subnet_id=row["subnet_id"],
         port_id=row["port_id"],
+        qos_policy_id=row["qos_policy_id"],
     )
 
 
@@ -364,6 +374,7 @@ def _listener_values(listener: Listener, load_balancer_id: str, ordinal: int) ->
         "allowed_cidrs": list(listener.allowed_cidrs),
         "tls": None if listener.tls is None else dict(listener.tls),
         "admin_up": listener.admin_up,
+        "tags": list(listener.tags),
         "extras": dict(listener.extras),
     }
 
@@ -389,6 +400,7 @@ def _listener_from(row: Row, policies: tuple[L7Policy, ...]) -> Listener:
         tls=row["tls"],
         l7_policies=policies,
         admin_up=row["admin_up"],
+        tags=tuple(row["tags"]),
         extras=row["extras"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -406,6 +418,7 @@ def _policy_values(policy: L7Policy, listener_id: str, ordinal: int) -> Values:
         "action": policy.action,
         "redirect": dict(policy.redirect),
         "admin_up": policy.admin_up,
+        "tags": list(policy.tags),
     }
 
 
@@ -419,7 +432,25 @@ def _policy_from(row: Row, rules: Iterable[Row]) -> L7Policy:
         redirect=row["redirect"],
         rules=tuple(map(_rule_from, rules)),
         admin_up=row["admin_up"],
+        tags=tuple(row["tags"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
     )
+
+
+def _rule_values(rule: L7Rule, policy_id: str, ordinal: int) -> Values:
+    return {
+        "id": rule.id,
+        "l7_policy_id": policy_id,
+        "ordinal": ordinal,
+        "type": rule.type,
+        "compare_type": rule.compare_type,
+        "value": rule.value,
+        "key": rule.key,
+        "invert": rule.invert,
+        "admin_up": rule.admin_up,
+        "tags": list(rule.tags),
+    }
 
 
 def _rule_from(row: Row) -> L7Rule:
@@ -431,6 +462,9 @@ def _rule_from(row: Row) -> L7Rule:
         key=row["key"],
         invert=row["invert"],
         admin_up=row["admin_up"],
+        tags=tuple(row["tags"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
     )
 
 
@@ -444,6 +478,7 @@ def _pool_values(pool: Pool, load_balancer_id: str, ordinal: int) -> Values:
         "protocol": pool.protocol.value,
         "algorithm": pool.algorithm.value,
         "admin_up": pool.admin_up,
+        "tags": list(pool.tags),
     }
 
 
@@ -458,6 +493,7 @@ def _pool_from(row: Row, members: Iterable[Row], monitors: Iterable[Row], persis
         health_monitor_ids=tuple(each["health_monitor_id"] for each in monitors),
         session_persistence=None if persistence is None else _persistence_from(persistence),
         admin_up=row["admin_up"],
+        tags=tuple(row["tags"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
@@ -484,6 +520,7 @@ def _member_values(member: Member, pool_id: str, ordinal: int) -> Values:
         "check_fall": member.check.fall,
         "cookie": member.cookie,
         "admin_up": member.admin_up,
+        "tags": list(member.tags),
         "rotation": member.rotation.value,
         "extras": dict(member.extras),
     }
@@ -509,6 +546,7 @@ def _member_from(row: Row) -> Member:
         cookie=row["cookie"],
         admin_up=row["admin_up"],
         rotation=Rotation(row["rotation"]),
+        tags=tuple(row["tags"]),
         extras=row["extras"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -522,6 +560,7 @@ def _persistence_values(persistence: SessionPersistence, pool_id: str) -> Values
         "kind": persistence.kind.value,
         "cookie_name": persistence.cookie_name,
         "timeout": persistence.timeout,
+        "granularity": persistence.granularity,
         "extras": dict(persistence.extras),
     }
 
@@ -532,6 +571,7 @@ def _persistence_from(row: Row) -> SessionPersistence:
         kind=PersistenceKind(row["kind"]),
         cookie_name=row["cookie_name"],
         timeout=row["timeout"],
+        granularity=row["granularity"],
         extras=row["extras"],
     )
 
@@ -566,6 +606,22 @@ def difference(stored: Iterable[Row], wanted: Iterable[Row], key: Collection[str
         changed=changed,
         gone=[identity for identity in before if identity not in after],
     )
+
+
+def parents(difference: Difference, stored: Iterable[Row], parent: str) -> set[str]:
+    """Whose children those rows are; the table's key is an id, `parent` the column that names the parent."""
+    rows = [*difference.added, *(row for row, _ in difference.changed)]
+    rows += [row for row in stored if (row["id"],) in difference.gone]
+    return {row[parent] for row in rows}
+
+
+def touched(difference: Difference, wanted: Iterable[Row], ids: Collection[str]) -> Difference:
+    """With the wanted rows of those ids among the changed ones, unless they are new."""
+    listed = {row["id"]: really for row, really in difference.changed}
+    new = {row["id"] for row in difference.added}
+    changed = [(row, really or row["id"] in ids) for row, really in difference.changed]
+    changed += [(row, True) for row in wanted if row["id"] in ids and row["id"] not in listed.keys() | new]
+    return Difference(added=difference.added, changed=changed, gone=difference.gone)
 
 
 def _differs(stored: Any, wanted: Any) -> bool:
@@ -677,13 +733,15 @@ def applied_values(row: Row, deployed: LoadBalancer, applied: Applied, notices: 
     rejection = applied.rejected.get(deployed.id)
     values = {
         "applied_generation": row["applied_generation"],
+        "applied_changed_at": row["applied_changed_at"],
         "error_sentence": row["error_sentence"],
         "error_generation": row["error_generation"],
         "notices": list(notices),
         "accepted_block": applied.accepted_blocks.get(deployed.id),
     }
-    if rejection is None:
-        values["applied_generation"] = max(row["applied_generation"], deployed.generation)
+    if rejection is None and deployed.generation >= row["applied_generation"]:
+        values["applied_generation"] = deployed.generation
+        values["applied_changed_at"] = deployed.changed_at
     if row["error_generation"] is None or row["error_generation"] <= deployed.generation:
         values["error_sentence"] = rejection
         values["error_generation"] = None if rejection is None else deployed.generation

@@ -32,6 +32,7 @@ _DEPLOYMENT_COLUMNS = (
     "id",
     "generation",
     "applied_generation",
+    "applied_changed_at",
     "deleted",
     "error_sentence",
     "error_generation",

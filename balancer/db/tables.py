@@ -238,7 +238,13 @@ load_balancers = Table(
     Column("error_sentence", sa.Text),
     Column("error_generation", sa.BigInteger),
     _json("notices"),
+    Column("provider", sa.String(64)),
+    Column("flavor_id", sa.String(32)),
+    Column("availability_zone", sa.String(255)),
+    _json("tags"),
     _json("extras"),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("applied_changed_at", UtcDateTime),
     # The last text of it that its device accepted.
     Column("accepted_block", _LONG_TEXT),
     *_times(),
@@ -253,8 +259,10 @@ virtual_ips = Table(
     _number("ordinal"),
     _word("address", 64),
     Column("prefix_length", sa.Integer),
+    Column("network_id", sa.String(64)),
     Column("subnet_id", sa.String(64)),
     Column("port_id", sa.String(64)),
+    Column("qos_policy_id", sa.String(64)),
 )
 
 pools = Table(
@@ -268,6 +276,7 @@ pools = Table(
     _word("protocol", 32),
     _word("algorithm", 32),
     _flag("admin_up"),
+    _json("tags"),
     *_times(),
 )
 
@@ -292,6 +301,7 @@ listeners = Table(
     _json("allowed_cidrs"),
     Column("tls", Json),
     _flag("admin_up"),
+    _json("tags"),
     _json("extras"),
     *_times(),
 )
@@ -308,6 +318,8 @@ l7_policies = Table(
     _word("action", 64),
     _json("redirect"),
     _flag("admin_up"),
+    _json("tags"),
+    *_times(),
 )
 
 l7_rules = Table(
@@ -322,6 +334,8 @@ l7_rules = Table(
     Column("key", sa.Text),
     _flag("invert"),
     _flag("admin_up"),
+    _json("tags"),
+    *_times(),
 )
 
 members = Table(
@@ -347,6 +361,7 @@ members = Table(
     Column("cookie", sa.String(255)),
     _flag("admin_up"),
     _word("rotation", 32),
+    _json("tags"),
     _json("extras"),
     *_times(),
 )
@@ -359,6 +374,7 @@ session_persistences = Table(
     _word("kind", 32),
     Column("cookie_name", sa.String(255)),
     Column("timeout", sa.Integer),
+    Column("granularity", sa.String(64)),
     _json("extras"),
     UniqueConstraint("pool_id"),
 )
@@ -376,6 +392,7 @@ health_monitors = Table(
     _number("fall"),
     Column("http", Json),
     _flag("admin_up"),
+    _json("tags"),
     _json("extras"),
     *_times(),
     Index(None, "project_id"),

@@ -273,6 +273,7 @@ class SqlTransaction:
         deployed = {
             "applied_generation": load_balancer.applied_generation,
             "notices": list(load_balancer.notices),
+            "changed_at": self._now,
         }
         self._insert_rows(load_balancers, [{**mapping.load_balancer_values(load_balancer), **deployed}])
         self._save_children(Children(), mapping.children_values(load_balancer))
@@ -290,7 +291,7 @@ class SqlTransaction:
         saved = self._connection.execute(
             update(load_balancers)
             .where(*this)
-            .values(**mapping.load_balancer_values(load_balancer), updated_at=self._now)
+            .values(**mapping.load_balancer_values(load_balancer), updated_at=self._now, changed_at=self._now)
         )
         if not saved.rowcount:
             raise StaleGeneration(f"Load balancer {load_balancer.id} was changed meanwhile")
@@ -368,6 +369,9 @@ class SqlTransaction:
             )
             for table in _CHILD_TABLES
         }
+        # Session persistences have no times of their own: they are part of their pool.
+        parts = mapping.parents(differences[session_persistences], stored.session_persistences, "pool_id")
+        differences[pools] = mapping.touched(differences[pools], wanted.pools, parts)
         # Leaves go first, since a pool has one session persistence at a time. What others refer to goes last.
         for table in _LEAVES:
             self._delete_rows(table, differences[table].gone)

@@ -149,6 +149,7 @@ def full_monitor() -> HealthMonitor:
             method="HEAD", path="/x", expected_codes="200,202,210-214", version="1.1", domain_name="www.example"
         ),
         admin_up=False,
+        tags=("a", "ä"),
         extras=EXTRAS,
     )
 
@@ -177,7 +178,15 @@ def load_balancer(
 def full_load_balancer(device_id: str, monitor_ids: tuple[str, ...]) -> LoadBalancer:
     """Every attribute that can be stored, several of each child, and hardly a default among them."""
     vips = tuple(
-        VirtualIp(id=new_id(), address=address, prefix_length=24, subnet_id=new_id(), port_id=new_id())
+        VirtualIp(
+            id=new_id(),
+            address=address,
+            prefix_length=24,
+            network_id=new_id(),
+            subnet_id=new_id(),
+            port_id=new_id(),
+            qos_policy_id=new_id(),
+        )
         for address in ("192.0.2.9", "2001:db8::9", "192.0.2.1")
     )
     pools = tuple(_full_pool(algorithm, monitor_ids) for algorithm in (Algorithm.URI, Algorithm.SOURCE_IP))
@@ -199,6 +208,10 @@ def full_load_balancer(device_id: str, monitor_ids: tuple[str, ...]) -> LoadBala
         deleted=True,
         error=LoadBalancerError(sentence="refused", generation=5),
         notices=("no PING", "no UDP"),
+        provider="haproxy",
+        flavor_id=new_id(),
+        availability_zone="zone",
+        tags=("b", "a"),
         extras=EXTRAS,
     )
 
@@ -219,6 +232,7 @@ def _full_listener(port: int, virtual_ip_ids: tuple[str, ...], pool_id: str) -> 
         tls={"certificate": "PEM", "versions": ["TLSv1.3"]},
         l7_policies=tuple(_full_policy(position) for position in (2, 1)),
         admin_up=False,
+        tags=("listener",),
         extras=EXTRAS,
     )
 
@@ -240,10 +254,12 @@ def _full_policy(position: int) -> L7Policy:
                 key=key,
                 invert=True,
                 admin_up=False,
+                tags=("rule",),
             )
             for key in ("Host", "Accept")
         ),
         admin_up=False,
+        tags=("policy",),
     )
 
 
@@ -257,9 +273,15 @@ def _full_pool(algorithm: Algorithm, monitor_ids: tuple[str, ...]) -> Pool:
         members=tuple(_full_member(number) for number in (3, 1, 2)),
         health_monitor_ids=monitor_ids,
         session_persistence=SessionPersistence(
-            id=new_id(), kind=PersistenceKind.APP_COOKIE, cookie_name="SID", timeout=600, extras=EXTRAS
+            id=new_id(),
+            kind=PersistenceKind.APP_COOKIE,
+            cookie_name="SID",
+            timeout=600,
+            granularity="255.255.0.0",
+            extras=EXTRAS,
         ),
         admin_up=False,
+        tags=("pool",),
     )
 
 
@@ -279,6 +301,7 @@ def _full_member(number: int) -> Member:
         cookie="c1",
         admin_up=False,
         rotation=Rotation.DRAIN,
+        tags=("member",),
         extras=EXTRAS,
     )
 

@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -31,7 +31,9 @@ from balancer.core.model import (
     LoadBalancer,
     LoadBalancerError,
     Member,
+    PersistenceKind,
     Reservation,
+    SessionPersistence,
     Tree,
     VirtualIp,
     new_id,
@@ -429,6 +431,19 @@ class LoadBalancersContract(Steps):
         self.assertEqual(before.created_at, after.created_at)
         self.assertGreater(moment(after.updated_at), moment(before.updated_at))
 
+    def test_a_session_persistence_is_part_of_its_pool(self) -> None:
+        before = self.get(self.add(samples.load_balancer(self.device.id)).id)
+        (pool,) = before.pools
+        persistence = SessionPersistence(id=new_id(), kind=PersistenceKind.SOURCE_IP)
+        for wanted in (persistence, replace(persistence, timeout=60), None):
+            after = self.change(before.id, partial(replace, pools=(replace(pool, session_persistence=wanted),)))
+            self.assertEqual(wanted, after.pools[0].session_persistence)
+            self.assertGreater(moment(after.pools[0].updated_at), moment(before.pools[0].updated_at))
+            self.assertEqual(pool.created_at, after.pools[0].created_at)
+            self.assertEqual(after.changed_at, after.pools[0].updated_at)
+            self.assertEqual(before.listeners[0].updated_at, after.listeners[0].updated_at)
+            before = after
+
     def test_saving_leaves_what_deployments_recorded(self) -> None:
         lb = self.add(samples.load_balancer(self.device.id))
         lease, spec = self.lease(self.device.id), self.spec(self.device.id)
@@ -658,6 +673,8 @@ class DeploymentContract(Steps):
         self.repository.record_applied(lease, self.spec(self.device.id), notices, applied)
         after, device = self.get(lb.id), self.get_device(self.device.id)
         self.assertEqual((1, None, ("a", "b")), (after.applied_generation, after.error, after.notices))
+        self.assertEqual((waiting.changed_at, None), (waiting.created_at, waiting.applied_changed_at))
+        self.assertEqual((waiting.changed_at, waiting.changed_at), (after.changed_at, after.applied_changed_at))
         self.assertGreater(moment(after.updated_at), moment(waiting.updated_at))
         self.assertEqual((1, 1, None), (device.desired_revision, device.applied_revision, device.error))
         spec = self.spec(self.device.id)
@@ -691,6 +708,8 @@ class DeploymentContract(Steps):
         self.record(lease, spec)
         after, device = self.get(lb.id), self.get_device(self.device.id)
         self.assertEqual((2, 1, "later"), (after.generation, after.applied_generation, after.name))
+        self.assertEqual(after.created_at, after.applied_changed_at)
+        self.assertGreater(moment(after.changed_at), moment(after.applied_changed_at))
         self.assertEqual(0, self.get(late.id).applied_generation)
         self.assertEqual((3, 1), (device.desired_revision, device.applied_revision))
         self.assertEqual([("*", 80), ("*", 81)], self.held(self.device.id))
@@ -1674,19 +1693,24 @@ def ids_of(load_balancers: list[LoadBalancer]) -> list[str]:
 def without_times(lb: LoadBalancer) -> LoadBalancer:
     return replace(
         lb,
-        listeners=tuple(replace(each, created_at=None, updated_at=None) for each in lb.listeners),
-        pools=tuple(
-            replace(
-                pool,
-                members=tuple(replace(each, created_at=None, updated_at=None) for each in pool.members),
-                created_at=None,
-                updated_at=None,
-            )
-            for pool in lb.pools
+        listeners=tuple(
+            timeless(each, l7_policies=tuple(timeless(p, rules=timeless_all(p.rules)) for p in each.l7_policies))
+            for each in lb.listeners
         ),
+        pools=tuple(timeless(pool, members=timeless_all(pool.members)) for pool in lb.pools),
+        changed_at=None,
+        applied_changed_at=None,
         created_at=None,
         updated_at=None,
     )
+
+
+def timeless(part: Any, **changes: Any) -> Any:
+    return replace(part, created_at=None, updated_at=None, **changes)
+
+
+def timeless_all(parts: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(map(timeless, parts))
 
 
 def moment(time_: datetime | None) -> float:

@@ -29,7 +29,11 @@ MONITOR_TYPES: Mapping[MonitorType, str] = {
     MonitorType.HTTP: "HTTP",
     MonitorType.HTTPS: "HTTPS",
     MonitorType.TLS_HELLO: "TLS-HELLO",
+    MonitorType.UDP_CONNECT: "UDP-CONNECT",
+    MonitorType.SCTP: "SCTP",
 }
+# Shown only: this dialect cannot ask for them.
+FOREIGN_MONITOR_TYPES = (MonitorType.UDP_CONNECT, MonitorType.SCTP)
 MONITOR_TYPE_SYNONYMS: Mapping[str, str] = {"CONNECT": "TCP", "PING": "ICMP"}
 HTTP_MONITORS = (MonitorType.HTTP, MonitorType.HTTPS)
 

@@ -447,7 +447,7 @@ HEALTH_MONITORING: Schema = {
         "name": _name(),
         "type": {
             "type": "string",
-            "enum": list(names.MONITOR_TYPES.values()),
+            "enum": [name for kind, name in names.MONITOR_TYPES.items() if kind not in names.FOREIGN_MONITOR_TYPES],
             "x-synonyms": dict(names.MONITOR_TYPE_SYNONYMS),
             "description": "What is tried. `CONNECT` is the same as `TCP`.",
             "x-haproxy": "`option httpchk`, `tcp-check`, or `external-check` with ping where the host allows it",

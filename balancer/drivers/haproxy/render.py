@@ -31,7 +31,7 @@ from balancer.core.model import (
     VirtualIp,
 )
 from balancer.drivers.haproxy import addresses, names, rights
-from balancer.exceptions import InvalidInput
+from balancer.exceptions import InvalidInput, Unsupported
 
 PEERS = "balancer"
 PINGS = "option external-check"
@@ -224,7 +224,7 @@ def _monitor_ids(balancer: LoadBalancer) -> list[str]:
 def _mode(protocol: Protocol, where: str) -> str:
     if protocol not in _MODE:
         allowed = ", ".join(_MODE)
-        raise InvalidInput(f"HAProxy cannot serve protocol {protocol}; it serves {allowed}", field=where)
+        raise Unsupported(f"HAProxy cannot serve protocol {protocol}; it serves {allowed}", field=where)
     return _MODE[protocol]
 
 
@@ -296,7 +296,7 @@ def _backend(
     out.section("backend", names.backend(pool.id, _suffix(pool, mode)), mode)
     if pool.algorithm not in _BALANCE:
         allowed = ", ".join(_BALANCE)
-        raise InvalidInput(f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}", field="algorithm")
+        raise Unsupported(f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}", field="algorithm")
     if pool.algorithm is Algorithm.URI and mode != "http":
         raise InvalidInput("algorithm URI needs protocol HTTP", field="algorithm")
     out.add(*_BALANCE[pool.algorithm])
@@ -428,6 +428,8 @@ def _checks(out: _Lines, monitor: HealthMonitor) -> None:
         out.add("option tcp-check", "tcp-check connect ssl")
     elif monitor.type is MonitorType.PING and out.ping:
         out.add(PINGS, f'external-check path "{_PATH}"', f"external-check command {out.ping}")
+    elif monitor.type in (MonitorType.UDP_CONNECT, MonitorType.SCTP):
+        raise Unsupported(f"HAProxy has no health monitor of type {monitor.type}", field="type")
     else:
         if monitor.type is MonitorType.PING:
             out.notice(
@@ -473,13 +475,13 @@ def validate(balancer: LoadBalancer, monitors: Sequence[HealthMonitor]) -> None:
     for listener in balancer.listeners:
         _mode(listener.protocol, "protocol")
         if listener.tls is not None:
-            raise InvalidInput("this driver does not terminate TLS", field="tls")
+            raise Unsupported("this driver does not terminate TLS", field="tls")
         if listener.l7_policies:
-            raise InvalidInput("this driver has no layer 7 policies", field="l7_policies")
+            raise Unsupported("this driver has no layer 7 policies", field="l7_policies")
     for pool in balancer.pools:
         if pool.algorithm not in _BALANCE:
             allowed = ", ".join(_BALANCE)
-            raise InvalidInput(f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}", field="algorithm")
+            raise Unsupported(f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}", field="algorithm")
     switched_on = replace(
         balancer,
         admin_up=True,
