@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from balancer.core.model import AdminState, Capabilities, Device, Tree
+from balancer.core.model import AdminState, Capabilities, Device, Protocol, Tree
 from balancer.exceptions import ConfigurationError, NoSuitableDevice
 
 
@@ -40,11 +40,19 @@ def filter_admin_state(tree: Tree, option: Option) -> str | None:
 IPV6 = "IPv6"
 
 
+# Words that no registration uses: whoever offers these, or any, can do it, else its driver says so.
+_SAME: Mapping[Protocol, Protocol | None] = {
+    Protocol.PROMETHEUS: Protocol.HTTP,
+    Protocol.PROXY: None,
+    Protocol.PROXYV2: None,
+}
+
+
 def needs(tree: Tree) -> frozenset[str]:
     """Algorithms, protocols and IPv6 that a device must offer to serve the tree."""
     balancer = tree.load_balancer
-    wanted: set[str] = {pool.protocol for pool in balancer.pools}
-    wanted |= {listener.protocol for listener in balancer.listeners}
+    asked = {*(pool.protocol for pool in balancer.pools), *(listener.protocol for listener in balancer.listeners)}
+    wanted: set[str] = {protocol for each in asked if (protocol := _SAME.get(each, each)) is not None}
     wanted |= {pool.algorithm for pool in balancer.pools}
     if any(":" in vip.address for vip in balancer.virtual_ips):
         wanted.add(IPV6)

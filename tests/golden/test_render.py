@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from balancer.core.model import (
+    Algorithm,
     DeviceSpec,
     HealthMonitor,
     HttpCheck,
+    L7Policy,
+    L7Rule,
     Listener,
     LoadBalancer,
     MemberCheck,
@@ -125,6 +128,48 @@ def listener_attributes() -> Case:
     return (balancer(listener=fields),), ()
 
 
+def l7_policies() -> Case:
+    def rule(number: int, kind: str, compare: str, value: str, **fields: Any) -> L7Rule:
+        return L7Rule(id=oid(0x90 + number), type=kind, compare_type=compare, value=value, **fields)
+
+    rules = (
+        rule(0, "HOST_NAME", "EQUAL_TO", "www.example.com"),
+        rule(1, "PATH", "STARTS_WITH", "/it's 100% \\ # \"q\" ${HOME} -f", invert=True),
+        rule(2, "FILE_TYPE", "EQUAL_TO", "jpg"),
+        rule(3, "FILE_TYPE", "REGEX", "^(jpe?g|png)$"),
+        rule(4, "HEADER", "CONTAINS", "x", key="X-Api"),
+        rule(5, "COOKIE", "ENDS_WITH", "y", key="sess"),
+        rule(6, "PATH", "EQUAL_TO", "/off", admin_up=False),
+    )
+    asked: tuple[tuple[str, dict[str, Any], tuple[L7Rule, ...]], ...] = (
+        ("REDIRECT_TO_POOL", {"pool_id": oid(0x21)}, rules[:2]),
+        ("REDIRECT_TO_URL", {"url": "https://www.example.com/100%25?a='b'", "http_code": 308}, rules[2:3]),
+        ("REJECT", {}, rules[3:4]),
+        ("REDIRECT_PREFIX", {"prefix": "https://p.example.com"}, rules[4:]),
+        ("REDIRECT_TO_POOL", {"pool_id": oid(0x22)}, (replace(rules[0], id=oid(0x9A)),)),
+        ("REJECT", {}, ()),
+    )
+    policies = tuple(
+        L7Policy(id=oid(0x80 + number), position=number + 1, action=action, redirect=redirect, rules=of_it)
+        for number, (action, redirect, of_it) in enumerate(asked)
+    )
+    one = balancer(listener={"l7_policies": policies})
+    other = replace(one.pools[0], id=oid(0x21), members=(member(3),))
+    return (replace(one, pools=(*one.pools, other, replace(other, id=oid(0x22), admin_up=False))),), ()
+
+
+def proxy() -> Case:
+    monitors = (monitor(0, MonitorType.HTTP), monitor(1, MonitorType.HTTPS), monitor(2, MonitorType.TCP))
+    first = balancer(monitors=monitors[2:], protocol=Protocol.HTTP)
+    tcp = replace(first.listeners[0], id=oid(0x31), protocol=Protocol.TCP, port=81)
+    pool = replace(first.pools[0], protocol=Protocol.PROXY)
+    second = replace(
+        pool, id=oid(0x22), protocol=Protocol.PROXYV2, health_monitor_ids=tuple(each.id for each in monitors)
+    )
+    v2 = replace(tcp, id=oid(0x32), port=82, default_pool_id=second.id)
+    return (replace(first, pools=(pool, second), listeners=(*first.listeners, tcp, v2)),), monitors
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "http": lambda: ((balancer(),), ()),
     "tcp": lambda: ((balancer(protocol=Protocol.TCP),), ()),
@@ -145,6 +190,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "http_cookie": lambda: persistence(PersistenceKind.HTTP_COOKIE, cookie_name="STICK"),
     "app_cookie": lambda: persistence(PersistenceKind.APP_COOKIE, cookie_name="JSESSIONID"),
     "listener_attributes": listener_attributes,
+    "l7_policies": l7_policies,
+    "proxy": proxy,
+    "prometheus": lambda: ((balancer(listener={"protocol": Protocol.PROMETHEUS}),), ()),
+    "source_ip_port_tcp": lambda: ((balancer(protocol=Protocol.TCP, algorithm=Algorithm.SOURCE_IP_PORT),), ()),
     "no_connections": lambda: ((balancer(listener={"connection_limit": 0}),), ()),
     "pool_down": lambda: ((balancer(pool_up=False),), ()),
     "down": lambda: ((balancer(admin_up=False),), ()),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import unittest
 from dataclasses import replace
+from typing import Any
 
 from balancer.core.model import (
     Algorithm,
     DeviceSpec,
     L7Policy,
+    L7Rule,
     LoadBalancer,
     MemberLimits,
     MonitorType,
@@ -87,6 +89,11 @@ class TestNotices(unittest.TestCase):
         self.assertEqual("", self.notices(balancer(listener=header)))
 
 
+def reject(kind: str, **fields: Any) -> L7Policy:
+    rule = L7Rule(**{"id": oid(2), "type": kind, "compare_type": "EQUAL_TO", "value": "x", **fields})
+    return L7Policy(id=oid(1), position=1, action="REJECT", rules=(rule,))
+
+
 class TestValidate(unittest.TestCase):
     def refused(self, one: LoadBalancer, field: str) -> str:
         with self.assertRaises(InvalidInput) as caught:
@@ -96,11 +103,15 @@ class TestValidate(unittest.TestCase):
 
     def test_what_no_haproxy_host_can_run_is_refused(self) -> None:
         self.assertIn("HTTP, HTTPS, TCP", self.refused(balancer(protocol=Protocol.UDP), "protocol"))
-        self.assertIn("ROUND_ROBIN", self.refused(balancer(algorithm=Algorithm.SOURCE_IP_PORT), "algorithm"))
         self.refused(balancer(algorithm=Algorithm.URI, protocol=Protocol.TCP), "algorithm")
         self.refused(balancer(listener={"tls": {"x": 1}}), "tls")
-        policy = L7Policy(id=oid(1), position=1, action="REJECT")
-        self.refused(balancer(listener={"l7_policies": (policy,)}), "l7_policies")
+        self.refused(balancer(protocol=Protocol.TCP, listener={"l7_policies": (reject("PATH"),)}), "l7_policies")
+        self.refused(balancer(listener={"l7_policies": (reject("SSL_CONN_HAS_CERT"),)}), "type")
+        self.refused(balancer(listener={"l7_policies": (reject("COOKIE", key="a)b"),)}), "key")
+        self.refused(balancer(listener={"l7_policies": (reject("PATH", value="/\n"),)}), "value")
+        self.refused(balancer(listener={"l7_policies": (reject("PATH", value=""),)}), "value")
+        off = replace(reject("FILE_TYPE", compare_type="CONTAINS"), admin_up=False)
+        self.refused(balancer(listener={"l7_policies": (off,)}), "compare_type")
         self.refused(
             balancer(persistence=SessionPersistence(id=oid(1), kind=PersistenceKind.APP_COOKIE)), "cookie_name"
         )

@@ -23,6 +23,8 @@ _LOGIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _FILE_PATH = re.compile(r"(/\.?[A-Za-z0-9_][A-Za-z0-9_.+-]*)+")
 _CODE = re.compile(r"[1-5][0-9][0-9]")
+_TOKEN = re.compile(r"[A-Za-z0-9_.~^|!*+-]{1,255}")
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:/)?/[\x21-\x7e]{0,1023}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # sockaddr_un holds 107 characters; HAProxy binds "<path>.<pid>.tmp" before it renames.
@@ -149,6 +151,17 @@ def method(value: str, field: str) -> str:
 def http_path(value: str, field: str) -> str:
     """Quoted."""
     return quote(_matched(_HTTP_PATH, value, field, "a path that begins with '/' without blanks, ASCII only"), field)
+
+
+def token(value: object, field: str) -> str:
+    """The name of a header or of a cookie, as an argument of a sample: without what HAProxy reads specially there."""
+    return _matched(_TOKEN, value, field, "1 to 255 letters, digits or any of _.~^|!*+-")
+
+
+def url(value: object, field: str) -> str:
+    """An absolute URL or a path, quoted, for where HAProxy expects a log format."""
+    text = _matched(_URL, value, field, "a URL such as https://example.org/path, or a path, ASCII without blanks")
+    return quote(text.replace("%", "%%"), field)
 
 
 def host(value: str, field: str) -> str:

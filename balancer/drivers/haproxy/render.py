@@ -30,7 +30,7 @@ from balancer.core.model import (
     SessionPersistence,
     VirtualIp,
 )
-from balancer.drivers.haproxy import addresses, names, rights
+from balancer.drivers.haproxy import addresses, l7, names, rights
 from balancer.exceptions import InvalidInput, Unsupported
 
 PEERS = "balancer"
@@ -43,8 +43,20 @@ _BALANCE: Mapping[Algorithm, tuple[str, ...]] = {
     Algorithm.LEAST_CONNECTIONS: ("balance leastconn",),
     Algorithm.SOURCE_IP: ("balance source", "hash-type consistent"),
     Algorithm.URI: ("balance uri", "hash-type consistent"),
+    Algorithm.SOURCE_IP_PORT: ("balance hash var(txn.balancer_client)", "hash-type consistent"),
 }
-_MODE: Mapping[Protocol, str] = {Protocol.HTTP: "http", Protocol.HTTPS: "tcp", Protocol.TCP: "tcp"}
+# `balance hash` takes one sample without arguments of several, so the pair is put into a variable first.
+_CLIENT_AND_PORT = (
+    "set-var(txn.balancer_port) src_port",
+    "set-var(txn.balancer_client) src,concat(-,txn.balancer_port)",
+)
+_MODE: Mapping[Protocol, str] = {
+    Protocol.HTTP: "http",
+    Protocol.HTTPS: "tcp",
+    Protocol.TCP: "tcp",
+    Protocol.PROMETHEUS: "http",
+}
+_SEND_PROXY: Mapping[Protocol, str] = {Protocol.PROXY: "send-proxy", Protocol.PROXYV2: "send-proxy-v2"}
 
 # Seconds that sessions are remembered when the load balancer does not say.
 _SOURCE_IP_EXPIRE = 1800
@@ -59,7 +71,7 @@ _INEXPRESSIBLE = {"ratebandwidth": "rateBandwidth", "rateconnection": "rateConne
 # HAProxy takes 64 words in a line.
 _CIDRS_PER_LINE = 50
 
-CAPABILITIES = Capabilities(algorithms=tuple(_BALANCE), protocols=tuple(_MODE))
+CAPABILITIES = Capabilities(algorithms=tuple(_BALANCE), protocols=(Protocol.HTTP, Protocol.HTTPS, Protocol.TCP))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,11 +212,14 @@ def block(
         if not listener.admin_up:
             continue
         mode = _mode(listener.protocol, "protocol")
-        pool = pools.get(listener.default_pool_id or "")
-        if pool is not None:
-            used.setdefault((pool.id, mode), []).append(listener)
-        backend = names.backend(pool.id, _suffix(pool, mode)) if pool else None
-        _frontend(out, listener, mode, _binds(listener, vips), backend)
+        serves = [] if listener.protocol is Protocol.PROMETHEUS else [listener.default_pool_id or ""]
+        backends: dict[str, str] = {}
+        for pool_id in (*serves, *l7.used_pools(listener.l7_policies)):
+            pool = pools.get(pool_id)
+            if pool is not None and pool_id not in backends:
+                used.setdefault((pool_id, mode), []).append(listener)
+                backends[pool_id] = names.backend(pool_id, _suffix(pool, mode))
+        _frontend(out, listener, mode, _binds(listener, vips), backends)
     for (pool_id, mode), listeners in used.items():
         pool = pools[pool_id]
         active = [monitor for monitor in monitors if monitor.id in pool.health_monitor_ids and monitor.admin_up]
@@ -230,7 +245,7 @@ def _mode(protocol: Protocol, where: str) -> str:
 
 def _suffix(pool: Pool, mode: str) -> str:
     """A pool may serve listeners of both modes; HAProxy wants a backend for each."""
-    return "" if _MODE.get(pool.protocol, mode) == mode else mode
+    return "" if _MODE.get(pool.protocol, "tcp") == mode else mode
 
 
 def _binds(listener: Listener, vips: Mapping[str, VirtualIp]) -> list[str]:
@@ -253,7 +268,10 @@ def bind(address: str, port: int, prefix_length: int | None = None) -> str:
     return f"bind {names.endpoint(address, port)}{options}{addresses.remark(address, prefix_length)}"
 
 
-def _frontend(out: _Lines, listener: Listener, mode: str, binds: Sequence[str], backend: str | None) -> None:
+def _frontend(
+    out: _Lines, listener: Listener, mode: str, binds: Sequence[str], backends: Mapping[str, str]
+) -> None:
+    """`backends`: pool id to backend, for the pools that the listener may use."""
     out.section("frontend", names.frontend(listener.id), mode)
     if listener.extras.get("VLAN"):
         out.notice("VLAN of a virtual IP has no effect: the device's `interface` says where it is")
@@ -281,8 +299,18 @@ def _frontend(out: _Lines, listener: Listener, mode: str, binds: Sequence[str], 
             out.add(*_HEADERS[header.lower()])
         else:
             out.notice(f"the header {header} is not inserted: {listener.protocol} is passed through unread")
-    if backend:
-        out.add(f"default_backend {backend}")
+    if listener.l7_policies:
+        if mode != "http":
+            raise InvalidInput("layer 7 policies need a listener with protocol HTTP", field="l7_policies")
+        out.add(*l7.lines(listener.l7_policies, backends.get))
+    if listener.protocol is Protocol.PROMETHEUS:
+        out.notice("a PROMETHEUS listener shows the counters of all load balancers of its device, by their ids")
+        out.add(
+            "http-request use-service prometheus-exporter if { path /metrics }",
+            "http-request return status 404",
+        )
+    elif default := backends.get(listener.default_pool_id or ""):
+        out.add(f"default_backend {default}")
 
 
 def _backend(
@@ -299,6 +327,8 @@ def _backend(
         raise Unsupported(f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}", field="algorithm")
     if pool.algorithm is Algorithm.URI and mode != "http":
         raise InvalidInput("algorithm URI needs protocol HTTP", field="algorithm")
+    if pool.algorithm is Algorithm.SOURCE_IP_PORT:
+        out.add(*(f"{'http-request' if mode == 'http' else 'tcp-request content'} {rule}" for rule in _CLIENT_AND_PORT))
     out.add(*_BALANCE[pool.algorithm])
     for name, attribute in (("connect", "member_connect"), ("server", "member_data")):
         values = [value for each in listeners if (value := getattr(each.timeouts, attribute))]
@@ -314,7 +344,8 @@ def _backend(
             "timeout check 2s",
         )
     elif monitors:
-        _checks(out, monitors[0])
+        _checks(out, monitors[0], pool)
+    proxy = _SEND_PROXY.get(pool.protocol)
     for member in pool.members:
         words = [_server(out, member)]
         if len(monitors) > 1:
@@ -322,6 +353,8 @@ def _backend(
             words.append("check inter 1s fall 1 rise 1")
         elif monitors:
             words.append(_check_words(member, monitors[0]))
+        if proxy:
+            words.append(proxy)
         if cookies:
             words.append(f"cookie {names.cookie(member.cookie or member.id, 'cookie')}")
         out.add(" ".join(words + _member_words(out, member, checked=bool(monitors))))
@@ -402,10 +435,11 @@ def _monitor_sections(out: _Lines, pool: Pool, monitors: Sequence[HealthMonitor]
     a frontend that answers 200 for a member when every monitor has it up."""
     for monitor in monitors:
         out.section("backend", names.monitor_backend(pool.id, monitor.id), "tcp")
-        _checks(out, monitor)
+        _checks(out, monitor, pool)
+        proxy = _SEND_PROXY.get(pool.protocol)
         for member in pool.members:
             server = f"server {names.object_id(member.id)} {names.endpoint(member.address, member.port)}"
-            out.add(f"{server} {_check_words(member, monitor)}")
+            out.add(f"{server} {_check_words(member, monitor)}{f' {proxy}' if proxy else ''}")
     out.section("frontend", names.health_frontend(pool.id), "http")
     out.add(f"bind {names.health_address(device_id, pool.id)}", "http-request set-log-level silent")
     for member in pool.members:
@@ -416,16 +450,18 @@ def _monitor_sections(out: _Lines, pool: Pool, monitors: Sequence[HealthMonitor]
     out.add("http-request return status 503")
 
 
-def _checks(out: _Lines, monitor: HealthMonitor) -> None:
+def _checks(out: _Lines, monitor: HealthMonitor, pool: Pool) -> None:
     """The lines of a backend for one monitor."""
+    # A member that waits for the PROXY header waits for it from checks, too.
+    connect = "connect default" if pool.protocol in _SEND_PROXY else "connect"
     if monitor.type is MonitorType.HTTP:
-        out.add("option httpchk", "http-check connect", *_http_check(monitor.http or HttpCheck()))
+        out.add("option httpchk", f"http-check {connect}", *_http_check(monitor.http or HttpCheck()))
     elif monitor.type is MonitorType.HTTPS:
         http = monitor.http or HttpCheck()
         sni = f" sni {names.host(http.domain_name, 'domain_name')}" if http.domain_name else ""
-        out.add("option httpchk", f"http-check connect ssl{sni}", *_http_check(http))
+        out.add("option httpchk", f"http-check {connect} ssl{sni}", *_http_check(http))
     elif monitor.type is MonitorType.TLS_HELLO:
-        out.add("option tcp-check", "tcp-check connect ssl")
+        out.add("option tcp-check", f"tcp-check {connect} ssl")
     elif monitor.type is MonitorType.PING and out.ping:
         out.add(PINGS, f'external-check path "{_PATH}"', f"external-check command {out.ping}")
     elif monitor.type in (MonitorType.UDP_CONNECT, MonitorType.SCTP):
@@ -436,7 +472,7 @@ def _checks(out: _Lines, monitor: HealthMonitor) -> None:
                 "an ICMP (PING) health monitor is done as a TCP connection to the node: "
                 "HAProxy cannot ping on this device"
             )
-        out.add("option tcp-check", "tcp-check connect")
+        out.add("option tcp-check", f"tcp-check {connect}")
     out.add(f"timeout check {names.seconds(monitor.timeout, 'timeout')}")
 
 
@@ -476,8 +512,6 @@ def validate(balancer: LoadBalancer, monitors: Sequence[HealthMonitor]) -> None:
         _mode(listener.protocol, "protocol")
         if listener.tls is not None:
             raise Unsupported("this driver does not terminate TLS", field="tls")
-        if listener.l7_policies:
-            raise Unsupported("this driver has no layer 7 policies", field="l7_policies")
     for pool in balancer.pools:
         if pool.algorithm not in _BALANCE:
             allowed = ", ".join(_BALANCE)
@@ -485,7 +519,16 @@ def validate(balancer: LoadBalancer, monitors: Sequence[HealthMonitor]) -> None:
     switched_on = replace(
         balancer,
         admin_up=True,
-        listeners=tuple(replace(each, admin_up=True) for each in balancer.listeners),
+        listeners=tuple(_switched_on(each) for each in balancer.listeners),
         pools=tuple(replace(each, admin_up=True) for each in balancer.pools),
     )
     block(switched_on, [replace(each, admin_up=True) for each in monitors], device_id="0" * 32)
+
+
+def _switched_on(listener: Listener) -> Listener:
+    """With all that is below it."""
+    policies = tuple(
+        replace(policy, admin_up=True, rules=tuple(replace(rule, admin_up=True) for rule in policy.rules))
+        for policy in listener.l7_policies
+    )
+    return replace(listener, admin_up=True, l7_policies=policies)
