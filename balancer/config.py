@@ -74,7 +74,36 @@ API_OPTS: tuple[cfg.Opt, ...] = (
         help="How long a create, update or delete of the balancer API waits for its deployment. 0: not at all.",
     ),
     cfg.IntOpt("max_body_bytes", default=1024 * 1024, min=1024, help="Longest request body; beyond: 413."),
-    cfg.IntOpt("threads", default=200, min=1, help="Requests served at once; more wait in the listen queue."),
+    cfg.IntOpt(
+        "max_requests",
+        default=200,
+        min=1,
+        help="Requests worked on at once, those included that wait for a deployment; beyond: 503.",
+    ),
+    cfg.IntOpt(
+        "max_connections", default=1000, min=1, help="Connections of clients at once; more wait in the listen queue."
+    ),
+    cfg.FloatOpt(
+        "request_timeout",
+        default=60.0,
+        min=0,
+        help="Seconds that a request may take, from its head to its answer; beyond: 503. 0: as long as it likes. More "
+        "than deploy_wait_seconds.",
+    ),
+    cfg.FloatOpt(
+        "client_timeout",
+        default=10.0,
+        min=0.1,
+        help="Seconds in which a client must send the head of a request, and for which it may pause while it sends a "
+        "body or takes an answer.",
+    ),
+    cfg.StrOpt(
+        "tls_cert_file",
+        help="PEM file with the certificate of the API, followed by those of its issuers: the API speaks HTTPS only.",
+    ),
+    cfg.StrOpt(
+        "tls_key_file", help="PEM file with the key of that certificate, without a passphrase. Default: the same file."
+    ),
 )
 
 WORKER_OPTS: tuple[cfg.Opt, ...] = (
@@ -141,7 +170,12 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
 class ApiSettings:
     deploy_wait_seconds: float = 10.0
     max_body_bytes: int = 1024 * 1024
-    threads: int = 200
+    max_requests: int = 200
+    max_connections: int = 1000
+    request_timeout: float = 60.0
+    client_timeout: float = 10.0
+    tls_cert_file: str | None = None
+    tls_key_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +270,11 @@ def load(
         raise ConfigurationError(
             f"[ssh] step_timeout ({settings.ssh.step_timeout:g}) must be less than "
             f"[worker] lease_seconds ({settings.worker.lease_seconds:g})"
+        )
+    if 0 < settings.api.request_timeout <= settings.api.deploy_wait_seconds:
+        raise ConfigurationError(
+            f"[api] request_timeout ({settings.api.request_timeout:g}) must be more than "
+            f"[api] deploy_wait_seconds ({settings.api.deploy_wait_seconds:g})"
         )
     return settings, conf
 

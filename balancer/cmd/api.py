@@ -15,21 +15,20 @@ import logging  # noqa: E402 - everything below must see the patched modules
 import os  # noqa: E402
 import shlex  # noqa: E402
 import signal  # noqa: E402
-import socket  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
 
-import eventlet.wsgi  # noqa: E402
 from oslo_config import cfg  # noqa: E402
 
 from balancer import bootstrap, config  # noqa: E402
 from balancer.cluster.local import PipeNotifier  # noqa: E402
+from balancer.cmd import http  # noqa: E402
+from balancer.cmd.tls import tls_context  # noqa: E402
 from balancer.config import Settings  # noqa: E402
 from balancer.db.migrations import sync  # noqa: E402
-from balancer.exceptions import BalancerError, ConfigurationError, DatabaseNotSynced  # noqa: E402
+from balancer.exceptions import BalancerError, DatabaseNotSynced  # noqa: E402
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,39 +92,23 @@ class WorkerChild:
             process.kill()
 
 
-def _listen(settings: Settings) -> Any:
-    host, port = settings.bind_host, settings.bind_port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return eventlet.listen((host, port), family=family, backlog=1024, reuse_port=False)
-    except OSError as error:
-        raise ConfigurationError(f"Cannot listen on {host} port {port}: {error.strerror or error}") from error
-
-
 def _serve(settings: Settings, arguments: Sequence[str]) -> None:
+    tls = tls_context(settings.api)
     parts = bootstrap.make_parts(settings)
     parts.repository.check_synced()
     notifier = PipeNotifier(eventlet.patcher.original("os").write)
     app = bootstrap.load_pipeline(bootstrap.make_service(parts, notifier), settings)
-    listener = _listen(settings)
+    http.allow_open_files(settings.api.max_connections)
+    listener = http.listen(settings.bind_host, settings.bind_port, tls)
     child = WorkerChild(arguments, notifier) if settings.workers else None
     supervisor = eventlet.spawn(child.supervise) if child else None
-    requests = eventlet.GreenPool(settings.api.threads)
-    server = eventlet.spawn(
-        eventlet.wsgi.server,
-        listener,
-        app,
-        custom_pool=requests,
-        log=logging.getLogger("balancer.server"),
-        log_output=False,
-        socket_timeout=60,
-        keepalive=75,
-    )
+    connections = eventlet.GreenPool(settings.api.max_connections)
+    server = eventlet.spawn(http.serve, listener, app, connections, settings.api)
 
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: asked.append(number))
-    _LOG.info("Listening on %s port %s", settings.bind_host, settings.bind_port)
+    _LOG.info("Listening on %s port %s%s", settings.bind_host, settings.bind_port, " with TLS" if tls else "")
     try:
         # A signal does not wake the hub of green threads, so it is looked for.
         while not asked:
@@ -139,7 +122,7 @@ def _serve(settings: Settings, arguments: Sequence[str]) -> None:
     finally:
         listener.close()
         with eventlet.Timeout(_STOP_SECONDS, False):
-            requests.waitall()
+            connections.waitall()
         if child and supervisor:
             child.stop()
             supervisor.kill()

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
-from balancer.api.errors import response_to
+from balancer.api.errors import HttpError, response_to
 from balancer.api.wsgi import REQUEST_ID, Application
+
+
+class OutOfTime(BaseException):
+    """A request took longer than `seconds`. Whatever it was waiting in must pass this on and clean up, so it is no
+    `Exception`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"not done within {seconds:g} s")
+        self.seconds = seconds
 
 
 class Faults:
@@ -15,5 +25,12 @@ class Faults:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         try:
             return self._app(environ, start_response)
+        except OutOfTime as error:
+            problem: Exception = HttpError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"The request was not done within {error.seconds:g} seconds; a change may be stored all the same",
+                headers=[("Retry-After", "5")],
+            )
         except Exception as error:
-            return response_to(error, environ.get(REQUEST_ID, ""))(environ, start_response)
+            problem = error
+        return response_to(problem, environ.get(REQUEST_ID, ""))(environ, start_response)

@@ -45,6 +45,8 @@ class SizeLimit:
         while left > 0:
             try:
                 piece = environ["wsgi.input"].read(min(left, _CHUNK))
+            except TimeoutError:
+                raise HttpError(HTTPStatus.REQUEST_TIMEOUT, "The body did not come in time") from None
             except (OSError, ValueError):
                 raise HttpError(HTTPStatus.BAD_REQUEST, "The body could not be read to its end") from None
             if not piece:

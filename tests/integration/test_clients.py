@@ -1,0 +1,274 @@
+"""Clients that are slow, many, or speak something else, over real sockets: the others are served all the same."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import http.client
+import ipaddress
+import json
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from balancer.cmd.tls import tls_context
+from balancer.config import ApiSettings
+from balancer.exceptions import ConfigurationError
+from tests.integration.running import Answer, RunningService, eventually, fetch
+
+DEVICE = {"name": "d", "type": "dummy", "ip": "192.0.2.1", "user": "u", "password": "p"}
+HEAD = b"POST /devices HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n"
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def until_closed(client: socket.socket, *, drip: bytes = b"", every: float = 0.2) -> tuple[float, bytes]:
+    """How long the other end let us go on, sending the bytes one by one, and what it said."""
+    began, said = time.monotonic(), b""
+    client.settimeout(every if drip else 10)
+    with contextlib.suppress(ConnectionError):
+        while time.monotonic() - began < 10:
+            try:
+                received = client.recv(65536)
+            except TimeoutError:
+                client.sendall(drip[:1])
+                drip = drip[1:] + drip[:1]
+                continue
+            if not received:
+                break
+            said += received
+    return time.monotonic() - began, said
+
+
+class TestSlowClients(unittest.TestCase):
+    service: RunningService
+    port: int
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        root = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        options = {
+            "DEFAULT": {"workers": "0"},
+            "api": {
+                "deploy_wait_seconds": "1.5",
+                "client_timeout": "1",
+                "request_timeout": "2",
+                "max_requests": "3",
+                "max_connections": "100",
+            },
+        }
+        cls.service = cls.enterClassContext(RunningService(root / "service", options))
+        cls.port = cls.service.port
+
+    def assert_served(self) -> None:
+        began = time.monotonic()
+        self.assertEqual(200, fetch(self.port, "/algorithms").status)
+        self.assertLess(time.monotonic() - began, 0.8)
+
+    def test_the_head_of_a_request_has_its_time(self) -> None:
+        for head, drip in (
+            (b"", b""),
+            (b"GET / HTTP/1.1\r\nHo", b""),
+            (b"GET /", b"xyz"),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n", b"A: b\r\n"),
+        ):
+            with self.subTest(head=head, drip=drip), connect(self.port) as client:
+                client.sendall(head)
+                took, said = until_closed(client, drip=drip)
+                self.assertEqual(b"", said)
+                self.assertLess(took, 2.5)
+
+    def test_a_body_has_its_time(self) -> None:
+        for drip, least, most in ((b"", 0.9, 1.8), (b" ", 1.9, 3.5)):
+            with self.subTest(drip=drip), connect(self.port) as client:
+                client.sendall(HEAD)
+                took, said = until_closed(client, drip=drip)
+                self.assertRegex(said, rb"^HTTP/1.1 (408 Request Timeout|503 Service Unavailable)\r\n")
+                self.assertIn(b"application/json", said)
+                self.assertTrue(least < took < most, took)
+
+    def test_many_slow_ones_do_not_keep_others_from_being_served(self) -> None:
+        with contextlib.ExitStack() as stack:
+            for number in range(60):
+                client = stack.enter_context(connect(self.port))
+                client.sendall(HEAD if number % 2 else b"GET / HT")
+            for _ in range(5):
+                self.assert_served()
+
+    def test_more_connections_than_there_may_be_wait_until_slow_ones_are_closed(self) -> None:
+        with contextlib.ExitStack() as stack:
+            for _ in range(130):
+                stack.enter_context(connect(self.port))
+            self.assertEqual(200, fetch(self.port, "/algorithms").status)
+
+    def test_whoever_takes_no_answer_is_left(self) -> None:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(10)
+            client.connect(("127.0.0.1", self.port))
+            # Each answer repeats the path.
+            asked = b"GET /foo/loadbalancers/%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 7000)
+            sent = threading.Thread(target=_send, args=(client, asked * 1000))
+            sent.start()
+            eventually(lambda: not sent.is_alive(), "the connection is closed", seconds=9)
+        sent.join()
+        self.assert_served()
+
+    def test_no_more_requests_at_once_than_there_may_be(self) -> None:
+        if not self.service.call("GET", "/devices").json["devices"]:
+            self.service.call("POST", "/devices", DEVICE)
+        answers: list[Answer] = []
+
+        def create(port: int) -> None:
+            vip = {"address": "203.0.113.1", "port": port}
+            answers.append(self.service.call("POST", "/foo/loadbalancers", {"protocol": "TCP", "virtualIps": [vip]}))
+
+        # Nobody deploys, so each waits its time.
+        threads = [threading.Thread(target=create, args=(port,)) for port in range(8001, 8004)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: fetch(self.port, "/algorithms").status == 503, "the service is busy")
+        refused = fetch(self.port, "/algorithms")
+        self.assertEqual("1", refused.headers["Retry-After"])
+        self.assertEqual(503, refused.json["error"]["code"])
+        self.assertEqual(200, fetch(self.port, "/healthcheck").status)
+        for thread in threads:
+            thread.join(10)
+        self.assertEqual([202] * 3, [answer.status for answer in answers])
+        self.assert_served()
+
+
+def _send(client: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        client.sendall(data)
+
+
+class TestTls(unittest.TestCase):
+    root: Path
+    certificate: Path
+    key: Path
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.root = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.certificate, cls.key = make_certificate(cls.root)
+
+    def test_files_that_will_not_do_are_told(self) -> None:
+        empty, locked, other = (self.root / f"{name}.pem" for name in ("empty", "locked", "other"))
+        empty.write_text("")
+        locked.write_bytes(make_key(serialization.BestAvailableEncryption(b"a passphrase")))
+        other.write_bytes(make_key(serialization.NoEncryption()))
+        certificate, key = str(self.certificate), str(self.key)
+        for cert_file, key_file, says in (
+            ("/nowhere/cert.pem", None, "tls_cert_file /nowhere/cert.pem cannot be read"),
+            (certificate, "/nowhere/key.pem", "tls_key_file /nowhere/key.pem cannot be read"),
+            (None, key, "tls_cert_file is not"),
+            (certificate, None, certificate),
+            (str(empty), key, str(empty)),
+            (certificate, str(other), "KEY_VALUES_MISMATCH"),
+            (certificate, str(locked), "without a passphrase"),
+        ):
+            with self.subTest(says=says), self.assertRaises(ConfigurationError) as caught:
+                tls_context(ApiSettings(tls_cert_file=cert_file, tls_key_file=key_file))
+            self.assertIn(says, str(caught.exception))
+
+    def test_a_start_that_fails_for_them_says_so_in_one_line(self) -> None:
+        service = RunningService(self.root / "failing", {"api": {"tls_cert_file": str(self.key)}})
+        done = subprocess.run(service.command(), capture_output=True, text=True, timeout=30)
+        self.assertEqual((1, 1), (done.returncode, done.stderr.count("\n")), done.stderr)
+        self.assertIn(f"balancer-api: [api] tls_cert_file {self.key}", done.stderr)
+
+    def test_https(self) -> None:
+        options = {
+            "DEFAULT": {"workers": "0"},
+            "api": {"tls_cert_file": str(self.certificate), "tls_key_file": str(self.key), "client_timeout": "1"},
+        }
+        with RunningTls(self.root / "service", options, self.certificate) as service:
+            answer = service.call("POST", "/devices", DEVICE)
+            self.assertEqual(200, answer.status)
+            link = service.call("GET", "/").json["versions"][0]["links"][0]["href"]
+            self.assertTrue(link.startswith("https://"), link)
+            with self.subTest("keep-alive"), service.connection() as connection:
+                for _ in range(2):
+                    connection.request("GET", "/devices")
+                    self.assertEqual(1, len(json.loads(connection.getresponse().read())["devices"]))
+            with self.subTest("plain text"), connect(service.port) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertNotIn(b"200", until_closed(client)[1])
+            with self.subTest("old TLS"), self.assertRaises(ssl.SSLError):
+                old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+                old.maximum_version = ssl.TLSVersion.TLSv1_1
+                old.set_ciphers("ALL:@SECLEVEL=0")
+                old.wrap_socket(connect(service.port))
+            with self.subTest("a handshake that does not go on"), contextlib.ExitStack() as stack:
+                waiting = [stack.enter_context(connect(service.port)) for _ in range(20)]
+                began = time.monotonic()
+                self.assertEqual(200, service.call("GET", "/").status)
+                self.assertLess(time.monotonic() - began, 0.8)
+                self.assertLess(until_closed(waiting[0])[0], 2)
+            self.assertEqual(200, service.call("GET", "/").status)
+            self.assertNotIn("Traceback", service.log.read_text())
+
+
+class RunningTls(RunningService):
+    def __init__(self, root: Path, options: dict[str, dict[str, str]], certificate: Path) -> None:
+        super().__init__(root, options)
+        self._context = ssl.create_default_context(cafile=str(certificate))
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[http.client.HTTPSConnection]:
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self._context, timeout=10)
+        with contextlib.closing(connection):
+            yield connection
+
+    def call(self, method: str, path: str, body: object = None, *, timeout: float = 30.0) -> Answer:
+        with self.connection() as connection:
+            data = None if body is None else json.dumps(body).encode()
+            connection.request(method, path, body=data, headers={"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return Answer(status=answer.status, headers=dict(answer.getheaders()), text=answer.read().decode())
+
+
+def make_key(encryption: serialization.KeySerializationEncryption) -> bytes:
+    """A new private key, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """The files of a certificate for 127.0.0.1 that vouches for itself, and of its key."""
+    pem = make_key(serialization.NoEncryption())
+    key = serialization.load_pem_private_key(pem, password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = directory / "cert.pem", directory / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(pem)
+    return files
