@@ -22,6 +22,7 @@ from balancer.cluster.local import NoNotifier
 from balancer.config import Settings
 from balancer.core import scheduler
 from balancer.core.model import QuotaResource
+from balancer.core.networks import networks_of
 from balancer.core.ports import Notifier
 from balancer.core.quotas import UNLIMITED
 from balancer.core.reconciler import Reconciler
@@ -72,8 +73,14 @@ def make_service(parts: Parts, notifier: Notifier) -> Service:
     placing = scheduler.from_names(
         settings.device_filters, settings.device_cost_functions, settings.device_cost_weights
     )
-    quotas = {QuotaResource(name): limit for name, limit in settings.quotas.items()}
-    return Service(parts.repository, parts.drivers.driver_for, placing, notifier, {**UNLIMITED, **quotas})
+    return Service(
+        parts.repository,
+        parts.drivers.driver_for,
+        placing,
+        notifier,
+        {**UNLIMITED, **{QuotaResource(name): limit for name, limit in settings.quotas.items()}},
+        networks_of(settings.network.driver),
+    )
 
 
 def make_worker(parts: Parts) -> Worker:

@@ -151,6 +151,17 @@ QUOTA_OPTS: tuple[cfg.Opt, ...] = tuple(
     for name, what in _COUNTED.items()
 )
 
+NETWORK_OPTS: tuple[cfg.Opt, ...] = (
+    cfg.StrOpt(
+        "driver",
+        default="pools",
+        choices=("pools", "noop"),
+        help="Where virtual IP addresses come from. pools: the subnets that an administrator registered. noop: every "
+        "network, subnet and port that is named is believed to be there, and addresses are made up; for trying out "
+        "an API with devices of type dummy.",
+    ),
+)
+
 GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "DEFAULT": DEFAULT_OPTS,
     "sql": SQL_OPTS,
@@ -158,6 +169,7 @@ GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "worker": WORKER_OPTS,
     "ssh": SSH_OPTS,
     "quotas": QUOTA_OPTS,
+    "network": NETWORK_OPTS,
 }
 
 
@@ -196,6 +208,11 @@ class SshSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSettings:
+    driver: str = "pools"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration. Times are seconds. `quotas` maps what is limited to the number that a project may have
     of it, -1 any. `config_files` are those it was read from."""
@@ -215,6 +232,7 @@ class Settings:
     worker: WorkerSettings = WorkerSettings()
     ssh: SshSettings = SshSettings()
     quotas: Mapping[str, int] = field(default_factory=dict)
+    network: NetworkSettings = NetworkSettings()
     config_files: tuple[str, ...] = ()
 
 
@@ -298,5 +316,6 @@ def _freeze(conf: cfg.ConfigOpts, weights: Mapping[str, float]) -> Settings:
         worker=WorkerSettings(**{opt.name: conf.worker[opt.name] for opt in WORKER_OPTS}),
         ssh=SshSettings(**{opt.name: conf.ssh[opt.name] for opt in SSH_OPTS}),
         quotas={opt.name: conf.quotas[opt.name] for opt in QUOTA_OPTS},
+        network=NetworkSettings(**{opt.name: conf.network[opt.name] for opt in NETWORK_OPTS}),
         config_files=files,
     )

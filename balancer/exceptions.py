@@ -40,7 +40,14 @@ class NoSuitableDevice(BalancerError):
 
 
 class Forbidden(BalancerError):
-    """The caller may not do this."""
+    """The caller may not do this.
+
+    `field` is what of the request it may not, in the model's words, empty when no single field is.
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class OverQuota(BalancerError):

@@ -255,7 +255,11 @@ class Device:
 class VirtualIp:
     """An address of a load balancer. A wildcard is stored as ``"*"``, IPv6 in canonical form.
 
-    One with a `port_id` belongs to the load balancer as long as that exists; any other goes with its last listener.
+    In what a dialect asks for, `address` may be ``""``: the service chooses one of the network, subnet or port that is
+    named instead, and fills in the others. `port_id` names the port that holds the address for the load balancer,
+    None for an address that is of no registered subnet. `interface`: where a device adds it, None leaves it to the
+    device. One with a `port_id` belongs to the load balancer as long as that exists; any other goes with its last
+    listener.
     """
 
     id: str
@@ -265,6 +269,7 @@ class VirtualIp:
     subnet_id: str | None = None
     port_id: str | None = None
     qos_policy_id: str | None = None
+    interface: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -532,6 +537,75 @@ class Reservation:
     address: str
     port: int
     load_balancer_id: str
+
+
+# --- networks ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressRange:
+    """From `first` to `last`, both included and in canonical form."""
+
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Subnets that belong together. `shared`: every project may take addresses from them, else `project_id` only."""
+
+    id: str
+    project_id: str
+    name: str = ""
+    description: str = ""
+    shared: bool = True
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subnet:
+    """Addresses that load balancers may be given.
+
+    `cidr` is canonical. Addresses are chosen from `ranges`; one that is asked for by an administrator may be any of
+    the `cidr`. Nobody is given the `gateway`. `device_ids` are the devices where they can be served, () means every
+    one, at `interface`, None leaves that to the device.
+    """
+
+    id: str
+    network_id: str
+    project_id: str
+    name: str = ""
+    description: str = ""
+    cidr: str
+    gateway: str | None = None
+    ranges: tuple[AddressRange, ...]
+    device_ids: tuple[str, ...] = ()
+    interface: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedIp:
+    subnet_id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """Addresses that are taken. `load_balancer_id` is the load balancer that it was made for; it goes when no load
+    balancer and no device needs it any more. None: an administrator made it, and removes it."""
+
+    id: str
+    network_id: str
+    project_id: str
+    name: str = ""
+    description: str = ""
+    fixed_ips: tuple[FixedIp, ...]
+    load_balancer_id: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 # --- deployment --------------------------------------------------------------

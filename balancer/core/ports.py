@@ -9,6 +9,7 @@ from typing import Protocol
 
 from balancer.core.model import (
     Applied,
+    Caller,
     Candidate,
     Capabilities,
     Deployment,
@@ -17,12 +18,16 @@ from balancer.core.model import (
     HealthMonitor,
     Lease,
     LoadBalancer,
+    Network,
     Observation,
+    Port,
     Preview,
     QuotaResource,
     Quotas,
     Reservation,
     Statistics,
+    Subnet,
+    VirtualIp,
 )
 
 
@@ -85,8 +90,51 @@ class Progress:
         return max(self.applied_generation, self.failed_generation or 0) >= generation
 
 
+class NetworkRows(Protocol):
+    """The registered networks within a transaction. What is not there raises `NotFound`; lists are in the order of
+    creation."""
+
+    def networks(self) -> list[Network]: ...
+    def network(self, network_id: str) -> Network: ...
+    def add_network(self, network: Network) -> None: ...
+    def save_network(self, network: Network) -> None: ...
+    def delete_network(self, network_id: str) -> None:
+        """With its subnets. Raises `Conflict` while there are ports."""
+
+    def subnets(self) -> list[Subnet]: ...
+    def subnet(self, subnet_id: str) -> Subnet:
+        """When writing: nobody else takes an address of it until the transaction ends."""
+
+    def add_subnet(self, subnet: Subnet) -> None:
+        """Its network must be there."""
+
+    def save_subnet(self, subnet: Subnet) -> None: ...
+    def delete_subnet(self, subnet_id: str) -> None:
+        """Raises `Conflict` while one of its addresses is taken."""
+
+    def ports(self) -> list[Port]: ...
+    def port(self, port_id: str) -> Port: ...
+    def port_at(self, subnet_id: str, address: str) -> Port | None:
+        """The port that holds the address."""
+
+    def taken(self, subnet_id: str) -> set[str]:
+        """The addresses of the subnet that ports hold."""
+
+    def add_port(self, port: Port) -> None:
+        """Raises `Conflict` when an address is taken, `NotFound` for an unknown network or subnet."""
+
+    def delete_port(self, port_id: str) -> None:
+        """Raises `Conflict` while a load balancer has it."""
+
+    def users(self, port_id: str) -> Mapping[str, str]:
+        """Load balancer id to device id, for each that has the port, deleted ones that still run included."""
+
+
 class Transaction(Protocol):
     """One transaction of the repository: everything or nothing. It holds nothing but SQL."""
+
+    @property
+    def networks(self) -> NetworkRows: ...
 
     def undone(self) -> AbstractContextManager[None]:
         """What is written in the block is there until its end, and is undone then."""
@@ -180,6 +228,21 @@ class Transaction(Protocol):
     def reservations(self, device_id: str) -> list[Reservation]: ...
     def add_reservations(self, reservations: Sequence[Reservation]) -> None:
         """Raises `Conflict` naming address and port when one belongs to another load balancer."""
+
+
+class Networks(Protocol):
+    """Where the addresses of load balancers come from. Every call is part of the transaction that it is given."""
+
+    def allot(self, tx: Transaction, caller: Caller, load_balancer: LoadBalancer, wanted: VirtualIp) -> VirtualIp:
+        """The virtual IP with an address, and with whatever else was left open filled in.
+
+        Raises `InvalidInput` (field ``address``, ``network_id``, ``subnet_id`` or ``port_id``) for one that is unknown
+        or does not fit the others, `Forbidden` (field ``address``), and `Conflict` when the address is taken or none
+        is left.
+        """
+
+    def device_ids(self, tx: Transaction, load_balancer: LoadBalancer) -> frozenset[str] | None:
+        """The devices that can serve all its addresses, which were allotted before; None: all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

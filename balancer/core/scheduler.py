@@ -18,11 +18,13 @@ from balancer.exceptions import ConfigurationError, NoSuitableDevice
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """A device with what the decision needs: its effective capabilities, those of the wanted (address, port)
-    pairs that are not free there, and how many load balancers it has."""
+    pairs that are not free there, whether the addresses can be served there at all, and how many load balancers it
+    has."""
 
     device: Device
     capabilities: Capabilities
     blocked: frozenset[tuple[str, int]] = frozenset()
+    serves: bool = True
     load_balancers: int = 0
 
 
@@ -68,6 +70,11 @@ def filter_capabilities(tree: Tree, option: Option) -> str | None:
     return f"does not offer {', '.join(missing)}" if missing else None
 
 
+def filter_served(tree: Tree, option: Option) -> str | None:
+    """Its addresses must be of subnets that reach the device. Always asked, whatever the configuration names."""
+    return None if option.serves else "does not serve the subnet of its addresses, or has not the one that is shared"
+
+
 def filter_addresses(tree: Tree, option: Option) -> str | None:
     """Every address and port that the tree listens on must be free."""
     return f"has port {min(port for _, port in option.blocked)} taken" if option.blocked else None
@@ -85,7 +92,7 @@ class Scheduler:
 
     def refusal(self, tree: Tree, option: Option) -> str | None:
         """Why the device may not take it, None when it may."""
-        return next((reason for test in self.filters if (reason := test(tree, option))), None)
+        return next((reason for test in (filter_served, *self.filters) if (reason := test(tree, option))), None)
 
     def choose(self, tree: Tree, options: Sequence[Option]) -> Device:
         """The cheapest device that no filter refuses; among equals the one with the lowest id.

@@ -27,10 +27,12 @@ from balancer.core.model import (
     Quotas,
     Statistics,
     Tree,
+    VirtualIp,
 )
-from balancer.core.ports import Driver, Notifier, Transaction, Transactions
+from balancer.core.networks import AddressPools, NetworkService
+from balancer.core.ports import Driver, Networks, Notifier, Transaction, Transactions
 from balancer.core.retry import after_lost_race
-from balancer.core.scheduler import Option, Scheduler, filter_capabilities, needs
+from balancer.core.scheduler import Option, Scheduler, filter_capabilities, filter_served, needs
 from balancer.exceptions import CapabilityConflict, Conflict, Forbidden, InvalidInput, NotFound, StaleGeneration
 
 _POLL_FIRST, _POLL_LONGEST = 0.005, 0.1
@@ -50,12 +52,16 @@ class Service:
         scheduler: Scheduler,
         notifier: Notifier,
         default_quotas: Quotas = quotas.UNLIMITED,
+        networks: Networks | None = None,
     ) -> None:
+        """`networks`: where addresses come from, the registered subnets if None."""
         self._repository = repository
         self._driver_for = driver_for
         self._scheduler = scheduler
         self._notifier = notifier
         self.default_quotas = default_quotas
+        self._networks = networks or AddressPools()
+        self.networks = NetworkService(repository)
 
     # --- devices ---------------------------------------------------------------
 
@@ -237,12 +243,14 @@ class Service:
     def create(self, caller: Caller, tree: Tree, *, device_id: str | None = None) -> Tree:
         """Store a new load balancer on the device of that id, else on one that the scheduler chooses.
 
-        The tree's own device id does not matter. Raises `NotFound` (unknown device), `CapabilityConflict`,
-        `NoSuitableDevice`, `OverQuota`, `Conflict` (address taken), `InvalidInput`.
+        The tree's own device id does not matter. A virtual IP may leave its address open (see there). Raises
+        `NotFound` (unknown device), `CapabilityConflict`, `NoSuitableDevice`, `OverQuota`, `Conflict` (address taken),
+        `InvalidInput`, `Forbidden`.
         """
         _require_project(caller, tree.load_balancer.project_id)
-        rules.check(tree)
         with self._repository.write() as tx:
+            tree = self._with_addresses(tx, caller, tree, ())
+            rules.check(tree)
             device = self._pinned(tx, tree, device_id) if device_id else self._choose(tx, tree)
             balancer = replace(tree.load_balancer, device_id=device.id, pinned=device_id is not None)
             self._check_on(device, replace(tree, load_balancer=balancer))
@@ -263,19 +271,22 @@ class Service:
         Raises what `create` raises, and `NotFound` for the load balancer or a child.
         """
         _require_project(caller, project_id)
-        stored, touched = self._store_change(project_id, load_balancer_id, change)
+        stored, touched = self._store_change(caller, project_id, load_balancer_id, change)
         for device_id in touched:
             self._notifier.notify(device_id)
         return stored
 
     @after_lost_race
-    def _store_change(self, project_id: str, load_balancer_id: str, change: Change) -> tuple[Tree, tuple[str, ...]]:
+    def _store_change(
+        self, caller: Caller, project_id: str, load_balancer_id: str, change: Change
+    ) -> tuple[Tree, tuple[str, ...]]:
         """The stored tree and the devices to wake."""
         with self._repository.write() as tx:
             old = _load(tx, project_id, load_balancer_id)
             new = change(old)
             if new == old:
                 return old, ()
+            new = self._with_addresses(tx, caller, new, old.load_balancer.virtual_ips)
             rules.check(new)
             seen = old.load_balancer.generation
             device = self._stay_or_move(tx, old, new)
@@ -377,9 +388,11 @@ class Service:
         concerned = preview.Listed()
         with self._repository.write() as tx:
             with tx.undone():
-                result = write(
-                    Service(preview.Inside(tx), self._driver_for, self._scheduler, concerned, self.default_quotas)
+                inside = preview.Inside(tx)
+                trial = Service(
+                    inside, self._driver_for, self._scheduler, concerned, self.default_quotas, self._networks
                 )
+                result = write(trial)
                 tree = result if isinstance(result, Tree) else None
                 wanted = [preview.wanted(tx, device_id, tree) for device_id in concerned.device_ids]
             before = {device.id: device for device in tx.devices() if device.id in concerned.device_ids}
@@ -400,9 +413,29 @@ class Service:
             return Preview(plan="noop", sentence=f"no driver for devices of type {spec.device.type} is loaded")
         return preview.postponed(driver.preview(spec, before=before), spec.device)
 
+    # --- addresses -----------------------------------------------------------------
+
+    def _with_addresses(self, tx: Transaction, caller: Caller, tree: Tree, before: tuple[VirtualIp, ...]) -> Tree:
+        """Virtual IPs that are new, or at another address than before, get what they left open."""
+        balancer = tree.load_balancer
+        left = {vip.port_id: vip.address for vip in before if vip.port_id is not None}
+        virtual_ips = []
+        for vip in balancer.virtual_ips:
+            if vip in before:
+                virtual_ips.append(vip)
+                continue
+            if left.get(vip.port_id or "", vip.address) != vip.address:
+                # It still names the port of the address that it had.
+                vip = replace(vip, network_id=None, subnet_id=None, port_id=None, interface=None)  # noqa: PLW2901
+            virtual_ips.append(self._networks.allot(tx, caller, balancer, vip))
+        return replace(tree, load_balancer=replace(balancer, virtual_ips=tuple(virtual_ips)))
+
     # --- placing -------------------------------------------------------------------
 
-    def _option(self, tx: Transaction, tree: Tree, device: Device) -> Option | None:
+    def _option(
+        self, tx: Transaction, tree: Tree, device: Device, *, served_at: frozenset[str] | None
+    ) -> Option | None:
+        """`served_at`: the devices that can serve its addresses, None for all."""
         offer = self._offer(device)
         if offer is None:
             return None
@@ -414,24 +447,27 @@ class Service:
             device=device,
             capabilities=offer,
             blocked=frozenset(blocked),
+            serves=served_at is None or device.id in served_at,
             load_balancers=len(tx.load_balancers(device_id=device.id)),
         )
 
     def _choose(self, tx: Transaction, tree: Tree) -> Device:
-        options = [option for device in tx.devices() if (option := self._option(tx, tree, device)) is not None]
+        served_at = self._networks.device_ids(tx, tree.load_balancer)
+        found = (self._option(tx, tree, device, served_at=served_at) for device in tx.devices())
+        options = [option for option in found if option is not None]
         chosen = self._scheduler.choose(tree, options)
         device = tx.lock_device(chosen)
         if device == chosen:
             return device
         # Others were there first; it may still do.
-        option = None if device is None else self._option(tx, tree, device)
+        option = None if device is None else self._option(tx, tree, device, served_at=served_at)
         if device is None or option is None or self._scheduler.refusal(tree, option):
             raise StaleGeneration(f"Device {chosen.id} was changed meanwhile")
         return device
 
     def _pinned(self, tx: Transaction, tree: Tree, device_id: str) -> Device:
         device = tx.device(device_id)
-        option = self._option(tx, tree, device)
+        option = self._option(tx, tree, device, served_at=self._networks.device_ids(tx, tree.load_balancer))
         if option is None:
             raise CapabilityConflict(f"No driver for devices of type {device.type} is loaded", field="device_id")
         # An address that is taken has a better message of its own, from the rules and the reservations.
@@ -444,10 +480,15 @@ class Service:
         """The present device when it can do what the tree needs, or needed before, else another one."""
         device = tx.device(tree.load_balancer.device_id)
         # What an administrator took from a device's capabilities is for what comes, not for what is there.
-        if needs(tree) == needs(before):
+        if needs(tree) == needs(before) and tree.load_balancer.virtual_ips == before.load_balancer.virtual_ips:
             return device
-        option = self._option(tx, tree, device)
-        refusal = "has no driver" if option is None else filter_capabilities(tree, option)
+        option = self._option(tx, tree, device, served_at=self._networks.device_ids(tx, tree.load_balancer))
+        if option is None:
+            refusal: str | None = "has no driver"
+        elif needs(tree) == needs(before):
+            refusal = filter_served(tree, option)
+        else:
+            refusal = filter_served(tree, option) or filter_capabilities(tree, option)
         if refusal is None:
             return device
         if tree.load_balancer.pinned:

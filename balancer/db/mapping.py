@@ -351,6 +351,7 @@ def _virtual_ip_from(row: Row) -> VirtualIp:
         subnet_id=row["subnet_id"],
         port_id=row["port_id"],
         qos_policy_id=row["qos_policy_id"],
+        interface=row["interface"],
     )
 
 

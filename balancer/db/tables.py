@@ -220,6 +220,59 @@ reservations = Table(
     Index(None, "load_balancer_id"),
 )
 
+# --- networks ----------------------------------------------------------------------
+
+networks = Table(
+    "networks",
+    metadata,
+    _id(),
+    _word("project_id"),
+    _word("name"),
+    _text("description"),
+    _flag("shared"),
+    *_times(),
+)
+
+subnets = Table(
+    "subnets",
+    metadata,
+    _id(),
+    _parent("network_id", "networks"),
+    _word("project_id"),
+    _word("name"),
+    _text("description"),
+    _word("cidr", 64),
+    Column("gateway", sa.String(64)),
+    _json("ranges"),
+    _json("device_ids"),
+    Column("interface", sa.String(64)),
+    *_times(),
+)
+
+# Named so that nobody takes them for what listeners listen on. The load balancer is no foreign key: an address stays
+# taken until the device runs without it. Neither do virtual IPs refer to ports: other network drivers have their own.
+network_ports = Table(
+    "network_ports",
+    metadata,
+    _id(),
+    Column("network_id", sa.String(32), ForeignKey("networks.id"), nullable=False, index=True),
+    _word("project_id"),
+    _word("name"),
+    _text("description"),
+    Column("load_balancer_id", sa.String(32)),
+    *_times(),
+)
+
+fixed_ips = Table(
+    "fixed_ips",
+    metadata,
+    Column("subnet_id", sa.String(32), ForeignKey("subnets.id"), primary_key=True),
+    Column("address", sa.String(64), primary_key=True),
+    _parent("port_id", "network_ports"),
+    _number("ordinal"),
+    Index(None, "address"),
+)
+
 # --- load balancers ------------------------------------------------------------------
 
 load_balancers = Table(
@@ -263,6 +316,8 @@ virtual_ips = Table(
     Column("subnet_id", sa.String(64)),
     Column("port_id", sa.String(64)),
     Column("qos_policy_id", sa.String(64)),
+    Column("interface", sa.String(64)),
+    Index(None, "port_id"),
 )
 
 pools = Table(

@@ -27,11 +27,12 @@ from balancer.core.model import (
     Statistics,
 )
 from balancer.core.ports import Progress
-from balancer.core.rules import say
+from balancer.core.rules import WILDCARD, say
 from balancer.core.statistics import add
 from balancer.db import mapping, tables
 from balancer.db.engine import db_now, locks_rows
 from balancer.db.mapping import Children, Row, Values
+from balancer.db.networks import SqlNetworkRows
 from balancer.db.tables import (
     deployments,
     device_observations,
@@ -78,6 +79,7 @@ class SqlTransaction:
         self._locked: set[str] = set()
         self._now = datetime.now(UTC)
         """The one time of all that this transaction makes or changes."""
+        self.networks = SqlNetworkRows(connection, locking=self._locking, now=self._now)
 
     @contextlib.contextmanager
     def undone(self) -> Iterator[None]:
@@ -153,8 +155,10 @@ class SqlTransaction:
         self._lock(device_id)
         self._device_row(device_id)
         there = select(load_balancers.c.id).where(load_balancers.c.device_id == device_id)
+        held = {each.address for each in self.reservations(device_id)}
         self.purge_load_balancers(self._connection.scalars(there).all())
         self._connection.execute(delete(devices).where(devices.c.id == device_id))
+        self.networks.release(addresses=held)
 
     def bump(self, device_id: str) -> None:
         """Raises `NotFound`."""
@@ -298,6 +302,8 @@ class SqlTransaction:
         stored = self._children(select(load_balancers.c.id).where(load_balancers.c.id == load_balancer.id))
         gone = self._save_children(stored, mapping.children_values(load_balancer))
         self._note_removed(load_balancer, gone)
+        left = {row["port_id"] for row in stored.virtual_ips} - {vip.port_id for vip in load_balancer.virtual_ips}
+        self.networks.release(port_ids=left - {None})
 
     def update_load_balancers(self, changes: Iterable[tuple[Row, Values]]) -> None:
         """Write what differs from the stored rows: what deployments record, past the generation."""
@@ -320,6 +326,10 @@ class SqlTransaction:
                 .distinct()
             )
             monitor_ids = self._connection.scalars(used).all()
+            having = virtual_ips.c.load_balancer_id.in_(batch)
+            port_ids = self._connection.scalars(
+                select(virtual_ips.c.port_id).where(having, virtual_ips.c.port_id.is_not(None))
+            ).all()
             # Listeners refer to pools, so they go first; the rest follows by itself.
             self._connection.execute(delete(listeners).where(listeners.c.load_balancer_id.in_(batch)))
             self._connection.execute(delete(load_balancers).where(load_balancers.c.id.in_(batch)))
@@ -330,6 +340,7 @@ class SqlTransaction:
                 self._rows(select(health_monitors.c.id).where(these).order_by(health_monitors.c.id).with_for_update())
                 used_elsewhere = pool_health_monitors.c.health_monitor_id == health_monitors.c.id
                 self._connection.execute(delete(health_monitors).where(these, ~exists().where(used_elsewhere)))
+            self.networks.release(port_ids=port_ids)
 
     def _load(self, conditions: Sequence[ColumnElement[bool]], *order: ColumnElement[Any]) -> list[LoadBalancer]:
         """One query per table, however many load balancers there are."""
@@ -583,7 +594,9 @@ class SqlTransaction:
         self._insert_rows(tables.reservations, new)
 
     def free_reservations(self, freed: Iterable[Reservation]) -> None:
-        self._delete_rows(tables.reservations, [(each.device_id, each.address, each.port) for each in freed])
+        places = [(each.device_id, each.address, each.port) for each in freed]
+        self._delete_rows(tables.reservations, places)
+        self.networks.release(addresses={address for _, address, _ in places if address != WILDCARD})
 
     # --- quotas ------------------------------------------------------------------------
 

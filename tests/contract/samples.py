@@ -186,6 +186,7 @@ def full_load_balancer(device_id: str, monitor_ids: tuple[str, ...]) -> LoadBala
             subnet_id=new_id(),
             port_id=new_id(),
             qos_policy_id=new_id(),
+            interface="eth1",
         )
         for address in ("192.0.2.9", "2001:db8::9", "192.0.2.1")
     )

@@ -138,6 +138,61 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device_id", name="pk_leases"),
     )
     op.create_table(
+        "networks",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("project_id", sa.String(length=255), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("shared", sa.Boolean(), nullable=False),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_networks"),
+    )
+    op.create_table(
+        "subnets",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("network_id", sa.String(length=32), nullable=False),
+        sa.Column("project_id", sa.String(length=255), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("cidr", sa.String(length=64), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=True),
+        sa.Column("ranges", LONG_TEXT, nullable=False),
+        sa.Column("device_ids", LONG_TEXT, nullable=False),
+        sa.Column("interface", sa.String(length=64), nullable=True),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["network_id"], ["networks.id"], name="fk_subnets_network_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name="pk_subnets"),
+    )
+    op.create_index("ix_subnets_network_id", "subnets", ["network_id"])
+    op.create_table(
+        "network_ports",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("network_id", sa.String(length=32), nullable=False),
+        sa.Column("project_id", sa.String(length=255), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("load_balancer_id", sa.String(length=32), nullable=True),
+        sa.Column("created_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["network_id"], ["networks.id"], name="fk_network_ports_network_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_network_ports"),
+    )
+    op.create_index("ix_network_ports_network_id", "network_ports", ["network_id"])
+    op.create_table(
+        "fixed_ips",
+        sa.Column("subnet_id", sa.String(length=32), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("port_id", sa.String(length=32), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["port_id"], ["network_ports.id"], name="fk_fixed_ips_port_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["subnet_id"], ["subnets.id"], name="fk_fixed_ips_subnet_id"),
+        sa.PrimaryKeyConstraint("subnet_id", "address", name="pk_fixed_ips"),
+    )
+    op.create_index("ix_fixed_ips_address", "fixed_ips", ["address"])
+    op.create_index("ix_fixed_ips_port_id", "fixed_ips", ["port_id"])
+    op.create_table(
         "load_balancers",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("project_id", sa.String(length=255), nullable=False),
@@ -207,12 +262,14 @@ def upgrade() -> None:
         sa.Column("subnet_id", sa.String(length=64), nullable=True),
         sa.Column("port_id", sa.String(length=64), nullable=True),
         sa.Column("qos_policy_id", sa.String(length=64), nullable=True),
+        sa.Column("interface", sa.String(length=64), nullable=True),
         sa.ForeignKeyConstraint(
             ["load_balancer_id"], ["load_balancers.id"], name="fk_virtual_ips_load_balancer_id", ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name="pk_virtual_ips"),
     )
     op.create_index("ix_virtual_ips_load_balancer_id", "virtual_ips", ["load_balancer_id"])
+    op.create_index("ix_virtual_ips_port_id", "virtual_ips", ["port_id"])
     op.create_table(
         "listeners",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -384,6 +441,10 @@ def downgrade() -> None:
     op.drop_table("pools")
     op.drop_table("reservations")
     op.drop_table("load_balancers")
+    op.drop_table("fixed_ips")
+    op.drop_table("network_ports")
+    op.drop_table("subnets")
+    op.drop_table("networks")
     op.drop_table("leases")
     op.drop_table("deployments")
     op.drop_table("object_statistics")
