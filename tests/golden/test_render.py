@@ -34,7 +34,7 @@ from balancer.core.model import (
     Timeouts,
     VirtualIp,
 )
-from balancer.drivers.haproxy import file, render
+from balancer.drivers.haproxy import file, render, rights, states
 from tests.golden.builders import DEVICE, balancer, member, monitor, oid
 
 HERE = Path(__file__).parent
@@ -134,7 +134,7 @@ def l7_policies() -> Case:
 
     rules = (
         rule(0, "HOST_NAME", "EQUAL_TO", "www.example.com"),
-        rule(1, "PATH", "STARTS_WITH", "/it's 100% \\ # \"q\" ${HOME} -f", invert=True),
+        rule(1, "PATH", "STARTS_WITH", '/it\'s 100% \\ # "q" ${HOME} -f', invert=True),
         rule(2, "FILE_TYPE", "EQUAL_TO", "jpg"),
         rule(3, "FILE_TYPE", "REGEX", "^(jpe?g|png)$"),
         rule(4, "HEADER", "CONTAINS", "x", key="X-Api"),
@@ -219,6 +219,15 @@ def rendered(case: str) -> bytes:
     return file.compose(HAND_WRITTEN, device_id=DEVICE.id, head=made.head, blocks=made.blocks).content
 
 
+def on_host(made: bytes, directory: Path) -> Path:
+    """The file in a directory, with all that a host has beside it."""
+    path = directory / "haproxy.cfg"
+    there = rights.Paths(config=str(path))
+    Path(there.states).write_bytes(states.EMPTY)
+    path.write_bytes(made.replace(rights.Paths(config=rights.DEFAULT_CONFIG).states.encode(), there.states.encode()))
+    return path
+
+
 class TestGolden(unittest.TestCase):
     maxDiff = None
 
@@ -229,12 +238,9 @@ class TestGolden(unittest.TestCase):
                 if os.environ.get("BALANCER_WRITE_GOLDEN"):
                     path.write_bytes(made)
                 self.assertEqual(path.read_text(), made.decode())
-                with tempfile.NamedTemporaryFile(suffix=".cfg") as written:
-                    written.write(made)
-                    written.flush()
-                    done = subprocess.run(
-                        ["/usr/sbin/haproxy", "-c", "-f", written.name], capture_output=True, text=True, timeout=20
-                    )
+                with tempfile.TemporaryDirectory() as directory:
+                    argv = ["/usr/sbin/haproxy", "-c", "-f", str(on_host(made, Path(directory)))]
+                    done = subprocess.run(argv, capture_output=True, text=True, timeout=20)
                 self.assertEqual(0, done.returncode, done.stderr)
                 self.assertNotIn("WARNING", done.stderr)
 

@@ -153,6 +153,7 @@ class DeployingCase(unittest.TestCase):
         return [fetch(port).text for _ in range(count)]
 
     def left_behind(self, host: Host) -> list[str]:
-        """Names in the configuration's directory that are neither the file nor the sidecar."""
+        """Names in the configuration's directory that are not to stay."""
+        stay = ("haproxy.cfg.balancer", "haproxy.cfg.balancer-states")
         listed = host.run(["ls", "-A", str(Path(host.config_path).parent)], check=True).stdout.decode().split()
-        return [name for name in listed if "balancer" in name and name != "haproxy.cfg.balancer"]
+        return [name for name in listed if "balancer" in name and name not in stay]

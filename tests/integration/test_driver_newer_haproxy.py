@@ -5,16 +5,18 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import unittest
+from pathlib import Path
 from typing import Any
 
 from balancer.devbox.host import Host, isolation_refused
 from balancer.drivers.haproxy.host import version_number
-from tests.golden.test_render import CASES, rendered
+from tests.golden.test_render import CASES, on_host, rendered
 from tests.integration import newer_haproxy
 from tests.integration.test_driver_deploy import TestDeploy as OfDeploying
 from tests.integration.test_driver_deploy import TestRefusals as OfRefusals
 from tests.integration.test_driver_deploy import TestUnderLoad as OfLoad
 from tests.integration.test_driver_monitors import TestSeveral as OfMonitors
+from tests.integration.test_driver_states import TestStates as OfStates
 from tests.integration.test_driver_traffic import TestPersistence as OfPersistence
 
 
@@ -25,10 +27,8 @@ class NewerCase(unittest.TestCase):
 
     def test_it_accepts_every_golden_file(self) -> None:
         for case in CASES:
-            with self.subTest(case), tempfile.NamedTemporaryFile(suffix=".cfg") as written:
-                written.write(rendered(case))
-                written.flush()
-                argv = [*newer_haproxy.command(), "-c", "-f", written.name]
+            with self.subTest(case), tempfile.TemporaryDirectory() as directory:
+                argv = [*newer_haproxy.command(), "-c", "-f", str(on_host(rendered(case), Path(directory)))]
                 done = subprocess.run(argv, capture_output=True, text=True, timeout=20)
                 self.assertEqual(0, done.returncode, done.stderr)
                 self.assertNotIn("WARNING", done.stderr)
@@ -65,8 +65,13 @@ class TestMonitorsOfNewer(Newer, OfMonitors):
 
 
 @unittest.skipIf(isolation_refused(), "needs root and the right to make namespaces")
+class TestStatesOfNewer(Newer, OfStates):
+    pass
+
+
+@unittest.skipIf(isolation_refused(), "needs root and the right to make namespaces")
 class TestPersistenceOnNewer(Newer, OfPersistence):
     pass
 
 
-del OfDeploying, OfRefusals, OfLoad, OfMonitors, OfPersistence
+del OfDeploying, OfRefusals, OfLoad, OfMonitors, OfStates, OfPersistence

@@ -291,7 +291,10 @@ class World:
         found = []
         here = Path(self.host.config_path)
         names = set(self.host.run(["ls", "-A", str(here.parent)], check=True).stdout.decode().split())
-        left = {name for name in names if "balancer" in name} - {f"{here.name}.balancer"}
+        left = {name for name in names if "balancer" in name} - {
+            f"{here.name}.balancer",
+            f"{here.name}.balancer-states",
+        }
         if left:
             found.append(f"left behind: {', '.join(sorted(left))}")
         config = self.config()

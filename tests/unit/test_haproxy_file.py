@@ -105,6 +105,14 @@ class TestHead(unittest.TestCase):
         self.assertEqual(1, made.content.count(b"stats socket /run/s.sock"))
         self.assertIn("/run/s.sock", " ".join(made.findings))
 
+    def test_a_state_file_by_hand_is_not_ours_to_load(self) -> None:
+        head = "global\n    server-state-file /ours\ndefaults balancer-http\n    load-server-state-from-file global\n"
+        self.assertTrue(file.hands_over(composed(b"", head=head).content, "/ours"))
+        made = composed(b"global\n  server-state-file /theirs\n", head=head)
+        self.assertFalse(file.hands_over(made.content, "/ours"))
+        self.assertNotIn(b"load-server-state-from-file", made.content)
+        self.assertIn("server-state-file /theirs", " ".join(made.findings))
+
     def test_log_lines_only_where_there_is_a_log(self) -> None:
         head = "defaults balancer-http\n    log global\n    option httplog\n    mode http\n"
         self.assertNotIn(b"log global", composed(b"", head=head).content)

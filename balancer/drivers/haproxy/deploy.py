@@ -210,6 +210,8 @@ class Order:
     `has_block` whether the stats socket of ours is in `content`. `heir_of`: the device id of a sidecar that may be
     replaced. `trial`: only ask haproxy -c.
 
+    `states`: the server state file for the worker to come, None to leave it as it is.
+
     `before`: changes of addresses before `content` is installed, recorded in `sidecar`. `after`: those once it serves;
     `sidecar_after` is what then is recorded.
     """
@@ -221,6 +223,7 @@ class Order:
     heir_of: str = ""
     ask: bool = True
     trial: bool = False
+    states: bytes | None = None
     before: tuple[Step, ...] = ()
     after: tuple[Step, ...] = ()
     sidecar_after: Sidecar | None = None
@@ -270,7 +273,7 @@ def deploy(
         _read_greeting(session, connection.where)
         # When the step has ended already, what it said is still there to be read.
         with contextlib.suppress(TransientDeviceError):
-            session.write(order.content or b"")
+            session.write((order.content or b"") + (order.states or b""))
         refused: dict[str, str] = {}
         word, said = _result(session, how, order, connection, refused)
         if word == "rejected" and not _refused_by_sudo(said):
@@ -306,6 +309,7 @@ def _argv(host: HostState, how: Means, order: Order, timeout: float) -> list[str
         *("check" if order.trial else order.action.value, "yes" if order.ask else "no"),
         *("yes" if how.keep_mode else "no", how.operand, order.heir_of),
         "" if order.sidecar_after is None else dump_sidecar(order.sidecar_after).decode(),
+        str(len(order.states or b"")),
     ]
 
 

@@ -7,6 +7,7 @@
 # ${10} yes or no: take owner and mode from the old file                ${11} the operand that haproxy has after -f
 # ${12} a device id whose sidecar may be replaced: it has nothing here any more
 # ${13} the sidecar once addresses were removed, or nothing
+# ${14} bytes of the server state file that follow on standard input, 0 to leave it as it is
 # What precedes also defines do_add and do_remove: calls of `attempt` for addresses of interfaces.
 #
 # Standard output: "balancer-deploy 1", then one line "WORD base64" as the result, or "installed PIDS" and then answers
@@ -19,10 +20,11 @@ export PATH LC_ALL
 
 config=$1 expected=$2 epoch=$3 device=$4 bytes=$5 sum=$6 note=$7 action=$8 ask=$9
 shift 9
-keep=$1 operand=$2 heir_of=$3 note_after=$4
+keep=$1 operand=$2 heir_of=$3 note_after=$4 states=$5
 directory=${config%/*}
 staged=$directory/.${config##*/}.balancer-new
 state=untouched
+handed=no
 
 reply() { echo "$1 $(printf %s "$2" | base64 | tr -d '\n')"; }
 
@@ -79,6 +81,12 @@ roll_back() {
     fi
 }
 
+# What one worker hands to the next is stale at any later start.
+forget_states() {
+    [ "$handed" = no ] || printf '1\n' | do_states >/dev/null 2>&1 9<&-
+    handed=no
+}
+
 finish() {
     trap '' HUP INT TERM
     trap - EXIT
@@ -87,6 +95,7 @@ finish() {
         staged) step discard ;;
         installed) roll_back ;;
     esac
+    forget_states
     exit
 }
 trap finish EXIT
@@ -138,6 +147,10 @@ must record
 said=$(do_add)
 [ -z "$said" ] || reply addresses "$said"
 before=$(haproxies)
+if [ "$states" != 0 ]; then
+    handed=yes
+    said=$(head -c "$states" | do_states 2>&1 >/dev/null 9<&-) || { reply failed-states "$said"; exit 1; }
+fi
 if [ "$bytes" != - ]; then
     must backup
     state=installed
@@ -159,6 +172,7 @@ while read -r verdict; do
                 [ -n "$said" ] || { printf %s "$note_after" | do_note >/dev/null 2>&1 9<&- && step record; }
             fi
             must clean
+            forget_states
             reply committed ''
             exit 0
             ;;

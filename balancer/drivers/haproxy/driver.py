@@ -22,7 +22,7 @@ from balancer.core.model import (
     Preview,
 )
 from balancer.drivers import ssh
-from balancer.drivers.haproxy import addresses, deploy, file, names, render, rights, runtime
+from balancer.drivers.haproxy import addresses, deploy, file, names, render, rights, runtime, states
 from balancer.drivers.haproxy.addresses import AddressAction
 from balancer.drivers.haproxy.file import Composed, FileError, Parts, Sidecar
 from balancer.drivers.haproxy.host import HostState, ping_command
@@ -264,7 +264,7 @@ class _Application:
         return file.compose(
             found.parts.hand_written,
             device_id=self.device.id,
-            head=render.head(self.device, blocks.values()),
+            head=render.head(self.device, blocks.values(), found.host.path),
             blocks=blocks,
             added_lf=found.sidecar is not None and found.sidecar.added_lf and not found.parts.moved,
         )
@@ -298,6 +298,8 @@ class _Application:
         )
         sticky = planned.action is Action.RELOAD and self._await_tables(_TABLES_TIMEOUT)
         self._count(planned)
+        if not trial:
+            order = replace(order, states=self._states(composed, planned))
         self.check()
         outcome = deploy.deploy(
             self.connection, self.device, self.found.host, how, order, timeout=self.timeout, check=self.check
@@ -308,6 +310,22 @@ class _Application:
                 # Those who ask from now on find what was handed over.
                 self._await_handover()
         return outcome
+
+    def _states(self, composed: Composed, planned: Plan) -> bytes | None:
+        """The server state file for the next worker, None when it reads none or finds an empty one already."""
+        host = self.found.host
+        path = rights.Paths(config=host.path).states
+        if not file.hands_over(composed.content, path):
+            return None
+        made = states.EMPTY
+        if planned.action is Action.RELOAD and states.CHECKED.encode() in (self.found.parts.block or b""):
+            try:
+                answer = runtime.servers_state(self.connection, deploy.socket_of(self.device))
+                made = states.carried(answer, self.blocks.values())
+            except TransientDeviceError as error:
+                LOG.info("%s: not asked for the states of its servers: %s", self.connection.where, error)
+        # What was handed over when the power went may still be there.
+        return None if made == states.EMPTY and host.states and not host.previous_exists else made
 
     def _tables(self) -> runtime.Tables:
         """Of the worker that serves; none when it does not answer, or has none of ours."""
@@ -594,7 +612,8 @@ def _observation(
         parts = Parts(hand_written=host.config or b"")
     written = file.parse(parts.hand_written)
     findings += written.findings
-    findings += file.fit_head(render.head(device, ()), written)[1]
+    ours = (parts.block or b"").decode("utf-8", "replace") if parts.owner == device.id else ""
+    findings += file.fit_head(render.head(device, (ours,), host.path), written)[1]
     sidecar = _sidecar(host)
     owner = _foreign_owner(device, parts, sidecar) if after is None else None
     if owner is not None:

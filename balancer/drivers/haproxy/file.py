@@ -32,6 +32,7 @@ _SECTIONS = frozenset(
         *("log-profile", "acme"),
     )
 )
+_STATES, _LOAD_STATES = "server-state-file", "load-server-state-from-file"
 _LOGGING = ("log global", "option httplog", "option tcplog", "option dontlognull")
 _DIFF_LINES = 2000
 
@@ -164,7 +165,8 @@ def compose(
 
 def fit_head(head: str, written: HandWritten) -> tuple[str, tuple[str, ...]]:
     """Drops from our `global` what the hand-written one has: a repeated setting would silently win. And logging when
-    there is no log to write to: HAProxy would warn about every frontend."""
+    there is no log to write to: HAProxy would warn about every frontend. And loading states from a file that is not
+    ours."""
     kept, findings, inside = [], [], False
     for line in head.splitlines(keepends=True):
         words = line.split()
@@ -180,16 +182,30 @@ def fit_head(head: str, written: HandWritten) -> tuple[str, tuple[str, ...]]:
                     )
                     continue
             elif name in written.settings:
-                if written.settings[name] != " ".join(words):
+                if name == _STATES:
+                    findings.append(
+                        f"the hand-written global says `{written.settings[name]}`: that file is not the service's, so "
+                        "what health checks have found is forgotten when HAProxy is reloaded; remove that line, and "
+                        "it is kept"
+                    )
+                elif written.settings[name] != " ".join(words):
                     findings.append(
                         f"the hand-written global says `{written.settings[name]}`: it is kept, the service would "
                         f"have set `{' '.join(words)}`"
                     )
                 continue
+        elif words and words[0] == _LOAD_STATES:
+            if _STATES in written.settings:
+                continue
         elif " ".join(words) in _LOGGING and "log" not in written.settings:
             continue
         kept.append(line)
     return "".join(kept), tuple(findings)
+
+
+def hands_over(content: bytes, states: str) -> bool:
+    """Whether a HAProxy with this file reads the server state file at that path."""
+    return f"\n    {_STATES} {states}\n".encode() in content
 
 
 def setting(words: list[str]) -> str:

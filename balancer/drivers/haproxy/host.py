@@ -88,7 +88,8 @@ class HostState:
     read: then `config_exists`). `processes` are this configuration's, masters and workers, oldest first.
     `previous_exists`: an earlier deployment was not verified. `leftovers`: one goes on, or was cut off together with
     the host before it changed anything. `listening` are the TCP sockets of all programs. `ping_command`: there is one
-    beside the configuration. `ping_groups`: the groups (first, last) that may ping without being root.
+    beside the configuration; `states`: so is a server state file. `ping_groups`: the groups (first, last) that may ping
+    without being root.
     """
 
     uid: int
@@ -109,6 +110,7 @@ class HostState:
     listening: tuple[Bind, ...] = ()
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ping_command: bool = False
+    states: bool = False
     ping_groups: tuple[int, int] = (1, 0)
 
     @property
@@ -172,6 +174,7 @@ def parse(text: bytes, config_path: str) -> HostState:
         listening=tuple(bind for entry in values.get("listening", ()) if (bind := _listening(entry))),
         addresses=_addresses((data("addresses") or b"").decode("utf-8", "replace")),
         ping_command="ping-command" in values,
+        states="states" in values,
         ping_groups=_pair(one("ping-groups")),
     )
 

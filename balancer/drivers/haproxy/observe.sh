@@ -42,6 +42,7 @@ if [ -f "$path" ]; then
     fi
 fi
 [ -f "$path.balancer-ping" ] && [ -x "$path.balancer-ping" ] && echo 'ping-command exists'
+[ -f "$path.balancer-states" ] && echo 'states exists'
 { read -r first last </proc/sys/net/ipv4/ping_group_range; } 2>/dev/null && echo "ping-groups $first $last"
 [ -e "$path.balancer" ] && echo "sidecar $(encoded <"$path.balancer")"
 

@@ -30,7 +30,7 @@ from balancer.core.model import (
     SessionPersistence,
     VirtualIp,
 )
-from balancer.drivers.haproxy import addresses, l7, names, rights
+from balancer.drivers.haproxy import addresses, l7, names, rights, states
 from balancer.exceptions import InvalidInput, Unsupported
 
 PEERS = "balancer"
@@ -125,8 +125,11 @@ def _digest(top: str, blocks: Mapping[str, str]) -> str:
     return sha.hexdigest()
 
 
-def head(device: Device, blocks: Iterable[str]) -> str:
-    """Our `global`, the defaults that every section of ours names, and `peers` when a block has a stick table."""
+def head(device: Device, blocks: Iterable[str], config: str | None = None) -> str:
+    """Our `global`, the defaults that every section of ours names, and `peers` when a block has a stick table.
+
+    `config`: the real path of haproxy.cfg, when it was looked up just now.
+    """
     lines = [
         "global",
         f"    stats socket {names.socket_path(device.socket or rights.DEFAULT_SOCKET)} mode 600 level admin"
@@ -136,6 +139,9 @@ def head(device: Device, blocks: Iterable[str]) -> str:
     blocks = tuple(blocks)
     if any(PINGS in text for text in blocks):
         lines += ["    external-check", "    insecure-fork-wanted"]
+    checked = any(states.CHECKED in text for text in blocks)
+    if checked:
+        lines += [f"    server-state-file {_states_path(device, config)}"]
     for mode, log in (("http", "httplog"), ("tcp", "tcplog")):
         lines += [
             f"defaults balancer-{mode}",
@@ -150,6 +156,8 @@ def head(device: Device, blocks: Iterable[str]) -> str:
             "    timeout server 50s",
             "    timeout queue 30s",
         ]
+        if checked:
+            lines += ["    load-server-state-from-file global"]
         if mode == "http":
             lines += [
                 "    option idle-close-on-response",
@@ -162,6 +170,12 @@ def head(device: Device, blocks: Iterable[str]) -> str:
         # HAProxy puts its own name there; with itself as peer it hands its stick tables over at a reload.
         lines += [f"peers {PEERS}", f'    peer "$HAPROXY_LOCALPEER" {peer_address(device.id)}']
     return "\n".join(lines) + "\n"
+
+
+def _states_path(device: Device, config: str | None) -> str:
+    seen = device.observation.facts.get("config_path") if device.observation is not None else None
+    path = config or str(seen or device.config_path or rights.DEFAULT_CONFIG)
+    return rights.Paths(config=names.file_path(path, "remote_config_path")).states
 
 
 def _ping_command(device: Device) -> str | None:
@@ -268,9 +282,7 @@ def bind(address: str, port: int, prefix_length: int | None = None) -> str:
     return f"bind {names.endpoint(address, port)}{options}{addresses.remark(address, prefix_length)}"
 
 
-def _frontend(
-    out: _Lines, listener: Listener, mode: str, binds: Sequence[str], backends: Mapping[str, str]
-) -> None:
+def _frontend(out: _Lines, listener: Listener, mode: str, binds: Sequence[str], backends: Mapping[str, str]) -> None:
     """`backends`: pool id to backend, for the pools that the listener may use."""
     out.section("frontend", names.frontend(listener.id), mode)
     if listener.extras.get("VLAN"):

@@ -62,6 +62,11 @@ class Paths:
     def sidecar(self) -> str:
         return f"{self.config}.balancer"
 
+    @property
+    def states(self) -> str:
+        """The server state file."""
+        return f"{self.config}.balancer-states"
+
 
 def file_steps(config: str, tools: Mapping[str, str] = DEFAULT_TOOLS) -> dict[str, Argv]:
     """The steps of a deployment that touch files, by their names in the remote step."""
@@ -73,6 +78,7 @@ def file_steps(config: str, tools: Mapping[str, str] = DEFAULT_TOOLS) -> dict[st
         "check": (tools["haproxy"], "-c", "-f", paths.staged),
         "note": (tee, paths.note),
         "record": (mv, "-f", paths.note, paths.sidecar),
+        "states": (tee, paths.states),
         "backup": (cp, "-p", config, paths.previous),
         "install": (mv, "-f", paths.staged, config),
         "restore": (mv, "-f", paths.previous, config),

@@ -70,6 +70,11 @@ def read_statistics(connection: Connection, path: str, answer: str) -> DeviceSam
         raise TransientDeviceError(f"{connection.where}: {path}: {error}") from None
 
 
+def servers_state(connection: Connection, path: str) -> str:
+    """What `states.carried` reads. Raises `ForwardingRefused`."""
+    return ask(connection, path, "show servers state")
+
+
 def reload_by_master(connection: Connection, path: str) -> None:
     """Asks the master process to reload. Its answer says nothing on 2.x: the new worker does."""
     ask(connection, path, "reload")
