@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
@@ -158,8 +159,12 @@ def _check_values(value: Any) -> None:
     raise InvalidInput(f"The body is nested more than {_DEEPEST} deep")
 
 
-def reply(body: Mapping[str, Any] | None, status: HTTPStatus = HTTPStatus.OK) -> webob.Response:
-    """A JSON response; None answers without a body."""
+def to_json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def reply(body: Mapping[str, Any] | bytes | None, status: HTTPStatus = HTTPStatus.OK) -> webob.Response:
+    """A JSON response; bytes are JSON already, None answers without a body."""
     line = f"{int(status)} {status.phrase}"
     if body is None:
         response = webob.Response(status=line, content_type=None)
@@ -167,7 +172,9 @@ def reply(body: Mapping[str, Any] | None, status: HTTPStatus = HTTPStatus.OK) ->
         if status is HTTPStatus.NO_CONTENT:
             response.headers.pop("Content-Length", None)
         return response
-    return webob.Response(status=line, content_type="application/json", body=json.dumps(body).encode())
+    return webob.Response(
+        status=line, content_type="application/json", body=body if isinstance(body, bytes) else to_json(body)
+    )
 
 
 Handler = Callable[[Request], webob.Response]
@@ -186,16 +193,18 @@ class Router:
             wanted = {part: regex for part, regex in requirements.items() if f"{{{part}}}" in path}
             self._mapper.connect(None, path, row=str(number), requirements=wanted)
         self._mapper.create_regs([])
+        # Most paths are asked for again and again.
+        self._match = lru_cache(maxsize=1000)(self._mapper.match)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         request = Request(environ)
         return self._answer(request)(environ, start_response)
 
     def _answer(self, request: Request) -> webob.Response:
-        found = self._mapper.match(_path(request))
+        found = self._match(_path(request))
         if found is None:
             raise HttpError(HTTPStatus.NOT_FOUND, "There is nothing at this path")
-        methods = self._methods[int(found.pop("row"))]
+        methods = self._methods[int(found["row"])]
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             allowed = sorted({*methods, *(("HEAD",) if "GET" in methods else ())})
@@ -204,7 +213,7 @@ class Router:
                 f"This path knows {', '.join(allowed)}",
                 headers=[("Allow", ", ".join(allowed))],
             )
-        request.urlvars = found
+        request.urlvars = {name: part for name, part in found.items() if name != "row"}
         return handler(request)
 
 

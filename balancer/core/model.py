@@ -499,6 +499,15 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """Of one load balancer: `state` is another one whenever anything has changed that callers are shown of it."""
+
+    load_balancer_id: str
+    project_id: str
+    state: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectState:
     """An object's status when its device was last asked, None when that is not known, and what was counted for it
     ever since it was first seen, whatever was reloaded or restarted meanwhile."""

@@ -25,6 +25,7 @@ from balancer.core.model import (
     QuotaResource,
     Quotas,
     Reservation,
+    Stamp,
     Statistics,
     Subnet,
     VirtualIp,
@@ -143,7 +144,9 @@ class Transaction(Protocol):
         """Seconds, of the database's clock."""
 
     # devices
-    def devices(self) -> list[Device]: ...
+    def devices(self, *, ids: Sequence[str] | None = None) -> list[Device]:
+        """All, or those of the ids that exist."""
+
     def device(self, device_id: str) -> Device:
         """Raises `NotFound`."""
 
@@ -172,8 +175,16 @@ class Transaction(Protocol):
 
     # load balancers
     def load_balancers(
-        self, *, project_id: str | None = None, device_id: str | None = None, include_deleted: bool = False
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        project_id: str | None = None,
+        device_id: str | None = None,
+        include_deleted: bool = False,
     ) -> list[LoadBalancer]: ...
+    def stamps(self, *, project_id: str, load_balancer_id: str | None = None) -> list[Stamp]:
+        """Of the project's load balancers that are not deleted, in the order of `load_balancers`, or of that one."""
+
     def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
         """Raises `NotFound`, also for a deleted one unless asked for."""
 

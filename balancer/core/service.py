@@ -7,7 +7,7 @@ device, commit; then the workers are woken. Nothing here talks to a device.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from balancer.core import preview, quotas, rules
@@ -20,7 +20,6 @@ from balancer.core.model import (
     Deployment,
     Device,
     DeviceSpec,
-    LoadBalancer,
     Preview,
     Protocol,
     QuotaResource,
@@ -33,13 +32,14 @@ from balancer.core.networks import AddressPools, NetworkService
 from balancer.core.ports import Driver, Networks, Notifier, Transaction, Transactions
 from balancer.core.retry import after_lost_race
 from balancer.core.scheduler import Option, Scheduler, filter_capabilities, filter_served, needs
+from balancer.core.shown import Memory, Shown, trees
 from balancer.exceptions import CapabilityConflict, Conflict, Forbidden, InvalidInput, NotFound, StaleGeneration
 
 _POLL_FIRST, _POLL_LONGEST = 0.005, 0.1
 
 
 class Service:
-    """Stateless over its repository; one instance serves every thread.
+    """Over its repository, of which it remembers what was shown last; one instance serves every thread.
 
     `driver_for` returns the driver of a device type and raises `InvalidInput` for an unknown one. `default_quotas` are
     those of projects that have none of their own.
@@ -62,6 +62,7 @@ class Service:
         self.default_quotas = default_quotas
         self._networks = networks or AddressPools()
         self.networks = NetworkService(repository)
+        self._memory = Memory()
 
     # --- devices ---------------------------------------------------------------
 
@@ -204,40 +205,36 @@ class Service:
 
     # --- load balancers ----------------------------------------------------------
 
-    def load_balancers(self, caller: Caller, project_id: str) -> list[Tree]:
+    def load_balancers(self, caller: Caller, project_id: str) -> list[Shown]:
+        """All of the project, the oldest first."""
         _require_project(caller, project_id)
         with self._repository.read() as tx:
-            return _trees(tx, tx.load_balancers(project_id=project_id))
+            return self._memory.shown(tx, tx.stamps(project_id=project_id))
 
-    def load_balancer(self, caller: Caller, project_id: str, load_balancer_id: str) -> Tree:
+    def load_balancer(self, caller: Caller, project_id: str, load_balancer_id: str) -> Shown:
+        """Raises `NotFound`."""
         _require_project(caller, project_id)
         with self._repository.read() as tx:
-            return _load(tx, project_id, load_balancer_id)
+            stamps = tx.stamps(project_id=project_id, load_balancer_id=load_balancer_id)
+            if not stamps:
+                raise NotFound("Load balancer", load_balancer_id)
+            return self._memory.shown(tx, stamps)[0]
 
     def device_of(self, tree: Tree) -> Device | None:
         """The device a load balancer is on, for the words of its status; None when it is gone."""
-        return self.devices_of([tree]).get(tree.load_balancer.device_id)
-
-    def devices_of(self, trees: Iterable[Tree]) -> Mapping[str, Device]:
-        """Device id to device for all the trees."""
-        wanted = {tree.load_balancer.device_id for tree in trees}
         with self._repository.read() as tx:
-            return {device.id: device for device in tx.devices() if device.id in wanted}
+            return next(iter(tx.devices(ids=[tree.load_balancer.device_id])), None)
 
-    def statistics(self, caller: Caller, project_id: str, load_balancer_id: str) -> Statistics:
+    def statistics_of(self, tree: Tree) -> Statistics:
         """States and counters of a load balancer and its parts, as they were last seen."""
-        return self.statistics_of([self.load_balancer(caller, project_id, load_balancer_id)])[load_balancer_id]
-
-    def statistics_of(self, trees: Iterable[Tree]) -> Mapping[str, Statistics]:
-        """Load balancer id to its statistics, for each of the trees."""
-        ids = [tree.load_balancer.id for tree in trees]
+        load_balancer_id = tree.load_balancer.id
         with self._repository.read() as tx:
-            found = tx.statistics(ids)
-        return {each: found.get(each, Statistics()) for each in ids}
+            return tx.statistics([load_balancer_id]).get(load_balancer_id, Statistics())
 
     def refresh_statistics(self, caller: Caller, project_id: str, load_balancer_id: str, seconds: float) -> None:
         """Have a worker ask the device now; returns when that was done, or after `seconds` at the latest."""
-        self._refresh(self.load_balancer(caller, project_id, load_balancer_id).load_balancer.device_id, seconds)
+        tree = self.load_balancer(caller, project_id, load_balancer_id).tree
+        self._refresh(tree.load_balancer.device_id, seconds)
 
     @after_lost_race
     def create(self, caller: Caller, tree: Tree, *, device_id: str | None = None) -> Tree:
@@ -328,7 +325,7 @@ class Service:
                 break
         with self._repository.read() as tx:
             try:
-                return _trees(tx, [tx.load_balancer(tree.load_balancer.id)])[0]
+                return trees(tx, [tx.load_balancer(tree.load_balancer.id)])[0]
             except NotFound:
                 return tree
 
@@ -526,19 +523,7 @@ def _load(tx: Transaction, project_id: str, load_balancer_id: str) -> Tree:
     balancer = tx.load_balancer(load_balancer_id)
     if balancer.project_id != project_id:
         raise NotFound("Load balancer", load_balancer_id)
-    return _trees(tx, [balancer])[0]
-
-
-def _trees(tx: Transaction, balancers: list[LoadBalancer]) -> list[Tree]:
-    monitors = {m.id: m for m in tx.monitors(sorted({i for b in balancers for i in _monitor_ids(b)}))}
-    return [
-        Tree(load_balancer=b, monitors=tuple(monitors[i] for i in _monitor_ids(b) if i in monitors)) for b in balancers
-    ]
-
-
-def _monitor_ids(balancer: LoadBalancer) -> tuple[str, ...]:
-    """Those its pools use, each once, in the order of their first use."""
-    return tuple(dict.fromkeys(i for pool in balancer.pools for i in pool.health_monitor_ids))
+    return trees(tx, [balancer])[0]
 
 
 def _save_monitors(tx: Transaction, old: Tree, new: Tree) -> None:

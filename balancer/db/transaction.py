@@ -24,6 +24,7 @@ from balancer.core.model import (
     QuotaResource,
     Quotas,
     Reservation,
+    Stamp,
     Statistics,
 )
 from balancer.core.ports import Progress
@@ -104,12 +105,16 @@ class SqlTransaction:
 
     # --- devices ---------------------------------------------------------------
 
-    def devices(self) -> list[Device]:
-        """All, the oldest first."""
-        observed = {row["device_id"]: row for row in self._rows(select(device_observations))}
+    def devices(self, *, ids: Sequence[str] | None = None) -> list[Device]:
+        """The oldest first."""
+        here, observed_here = select(devices), select(device_observations)
+        if ids is not None:
+            here = here.where(devices.c.id.in_(ids))
+            observed_here = observed_here.where(device_observations.c.device_id.in_(ids))
+        observed = {row["device_id"]: row for row in self._rows(observed_here)}
         return [
             mapping.device_from(row, _observation(observed.get(row["id"])))
-            for row in self._rows(select(devices).order_by(devices.c.created_at, devices.c.id))
+            for row in self._rows(here.order_by(devices.c.created_at, devices.c.id))
         ]
 
     def device(self, device_id: str) -> Device:
@@ -234,15 +239,36 @@ class SqlTransaction:
     # --- load balancers ----------------------------------------------------------
 
     def load_balancers(
-        self, *, project_id: str | None = None, device_id: str | None = None, include_deleted: bool = False
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        project_id: str | None = None,
+        device_id: str | None = None,
+        include_deleted: bool = False,
     ) -> list[LoadBalancer]:
-        """Those of the project and on the device, the oldest first."""
+        """Those of the ids, of the project and on the device, the oldest first."""
+        if ids is not None and len(ids) > _BATCH:
+            found = [
+                each
+                for batch in _batches(ids)
+                for each in self.load_balancers(
+                    ids=batch, project_id=project_id, device_id=device_id, include_deleted=include_deleted
+                )
+            ]
+            return sorted(found, key=lambda each: (each.created_at, each.id))
         conditions: list[ColumnElement[bool]] = [] if include_deleted else [load_balancers.c.deleted.is_(False)]
+        if ids is not None:
+            conditions.append(load_balancers.c.id.in_(ids))
         if project_id is not None:
             conditions.append(load_balancers.c.project_id == project_id)
         if device_id is not None:
             conditions.append(load_balancers.c.device_id == device_id)
         return self._load(conditions, load_balancers.c.created_at, load_balancers.c.id)
+
+    def stamps(self, *, project_id: str, load_balancer_id: str | None = None) -> list[Stamp]:
+        query = _STAMPS_OF_PROJECT if load_balancer_id is None else _STAMP
+        found = self._connection.execute(query, {"project_id": project_id, "load_balancer_id": load_balancer_id})
+        return [Stamp(load_balancer_id=row[0], project_id=row[1], state=tuple(row)) for row in found]
 
     def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
         self._lock_device_of(load_balancer_id)
@@ -679,6 +705,30 @@ class SqlTransaction:
         if values:
             self._connection.execute(delete(table).where(*_key_conditions(table)), values)
 
+
+# A load balancer's parts, and the monitors it uses, change with its generation only.
+_STAMPS_OF_PROJECT = (
+    select(
+        load_balancers.c.id,
+        load_balancers.c.project_id,
+        load_balancers.c.generation,
+        load_balancers.c.applied_generation,
+        load_balancers.c.updated_at,
+        load_balancers.c.device_id,
+        devices.c.updated_at,
+        devices.c.error,
+        device_observations.c.observed_at,
+        device_observations.c.sampled_at,
+    )
+    .select_from(
+        load_balancers.outerjoin(devices, devices.c.id == load_balancers.c.device_id).outerjoin(
+            device_observations, device_observations.c.device_id == load_balancers.c.device_id
+        )
+    )
+    .where(load_balancers.c.project_id == sa.bindparam("project_id"), load_balancers.c.deleted.is_(False))
+    .order_by(load_balancers.c.created_at, load_balancers.c.id)
+)
+_STAMP = _STAMPS_OF_PROJECT.where(load_balancers.c.id == sa.bindparam("load_balancer_id")).order_by(None)
 
 _OWNERS: Mapping[ObjectKind, Select[Any]] = {
     ObjectKind.LISTENER: select(listeners.c.id, listeners.c.load_balancer_id),

@@ -21,7 +21,7 @@ _GET_ONE = Target(sign="≥", limit=0.35)
 
 
 def run(*, quick: bool) -> Iterator[Result]:
-    rounds, seconds = (1, 0.05) if quick else (11, 0.5)
+    rounds, seconds = (1, 0.05) if quick else (5, 0.3)
     with tempfile.TemporaryDirectory(prefix="balancer-bench-") as directory:
         root = Path(directory)
         service = RunningService(root / "service", {"api": {"deploy_wait_seconds": "0"}}, debug=False)

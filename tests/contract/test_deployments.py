@@ -72,7 +72,7 @@ class DeploymentsContract(Suite):
         return self.service.create(ADMIN, wanted or tree(), **fields).load_balancer
 
     def status(self, balancer: LoadBalancer) -> str:
-        return load_balancer_status(self.service.load_balancer(ADMIN, "foo", balancer.id).load_balancer)
+        return load_balancer_status(self.service.load_balancer(ADMIN, "foo", balancer.id).tree.load_balancer)
 
     def behave(self, there: Device, behaviour: str) -> None:
         self.service.change_device(ADMIN, there.id, lambda item: replace(item, extras={"behaviour": behaviour}))
@@ -316,7 +316,7 @@ class DeploymentsContract(Suite):
         make = partial(self.service.change, ADMIN, "foo", balancer.id)
         outcomes = at_once([partial(make, changes.add_members(member)) for member in new])
         self.assertEqual({Tree}, {type(each) for each in outcomes}, outcomes)
-        after = self.service.load_balancer(ADMIN, "foo", balancer.id).load_balancer
+        after = self.service.load_balancer(ADMIN, "foo", balancer.id).tree.load_balancer
         self.assertLessEqual({each.id for each in new}, {each.id for each in after.pools[0].members})
         self.assertEqual(balancer.generation + len(new), after.generation)
 
@@ -345,7 +345,7 @@ class DeploymentsContract(Suite):
             self.assertEqual(sum(isinstance(each, LoadBalancer) for each in made), len(stored))
             if isinstance(removed, Conflict):
                 self.assertTrue(stored)
-                self.assertEqual({there.id}, {each.load_balancer.device_id for each in stored})
+                self.assertEqual({there.id}, {each.tree.load_balancer.device_id for each in stored})
             else:
                 self.assertEqual([], stored)
                 self.assertEqual({NoSuitableDevice}, {type(each) for each in made})

@@ -34,6 +34,7 @@ from balancer.core.model import (
     PersistenceKind,
     Reservation,
     SessionPersistence,
+    Stamp,
     Tree,
     VirtualIp,
     new_id,
@@ -308,6 +309,45 @@ class LoadBalancersContract(Steps):
             self.assertEqual(ids, ids_of(tx.load_balancers(device_id=self.device.id, include_deleted=True)))
             self.assertEqual([], tx.load_balancers(project_id="nobody"))
             self.assertEqual(self.get(ids[1]), tx.load_balancers(project_id=samples.PROJECT)[1])
+
+    def test_a_load_balancers_stamp_is_another_after_every_change_that_shows(self) -> None:
+        other = self.add_device()
+        lb, beside = (self.add(samples.load_balancer(self.device.id, port=port)) for port in (80, 81))
+        self.add(samples.load_balancer(other.id, port=82, project_id="p"))
+
+        def stamp() -> Stamp:
+            with self.repository.read() as tx:
+                first, second = tx.stamps(project_id=samples.PROJECT)
+                self.assertEqual([first], tx.stamps(project_id=samples.PROJECT, load_balancer_id=lb.id))
+                self.assertEqual([], tx.stamps(project_id="p", load_balancer_id=lb.id))
+            self.assertEqual([lb.id, beside.id], [first.load_balancer_id, second.load_balancer_id])
+            return first
+
+        def save_device() -> None:
+            with self.repository.write() as tx:
+                tx.save_device(replace(tx.device(self.device.id), admin_state=AdminState.DRAINED))
+
+        changes: dict[str, Callable[[], object]] = {
+            "changed": lambda: self.change(lb.id, lambda each: replace(each, name="other")),
+            "refused": lambda: self.record(held, self.spec(self.device.id), rejected={lb.id: "no"}),
+            "applied": lambda: self.record(held, self.spec(self.device.id)),
+            "observed": lambda: self.repository.record_observation(held, samples.observation()),
+            "failed": lambda: self.repository.record_failure(held, self.spec(self.device.id), "bad", retry_after=1),
+            "device": save_device,
+            "moved": lambda: self.change(lb.id, lambda each: replace(each, device_id=other.id)),
+        }
+        held, before = self.lease(self.device.id), stamp()
+        self.assertEqual(before, stamp())
+        for what, change in changes.items():
+            with self.subTest(what):
+                change()
+                self.assertNotEqual(before, stamp())
+                before = stamp()
+        self.change(beside.id, lambda each: replace(each, name="other"))
+        self.assertEqual(before, stamp())
+        with self.repository.read() as tx:
+            self.assertEqual(ids_of([self.get(lb.id)]), ids_of(tx.load_balancers(ids=[lb.id, "x"])))
+            self.assertEqual([other.id], [each.id for each in tx.devices(ids=[other.id, "x"])])
 
     def test_a_deleted_load_balancer_shows_only_when_asked_for(self) -> None:
         lb = self.add(samples.load_balancer(self.device.id))

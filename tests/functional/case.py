@@ -92,12 +92,15 @@ class ApiCase(unittest.TestCase):
         self.registry = Registry(self.settings)
         self.addCleanup(self.registry.close)
         self.repository = SqlRepository(self.engine)
-        notifier = WorkerNotifier()
-        placing = scheduler.from_names(self.settings.device_filters, self.settings.device_cost_functions, {})
-        self.service = Service(self.repository, self.registry.driver_for, placing, notifier)
+        self.notifier = WorkerNotifier()
+        self.service = self._make_service()
         self.app = make_app(self.service, self.settings)
         if self.worker:
-            notifier.worker = self._start_worker()
+            self.notifier.worker = self._start_worker()
+
+    def _make_service(self) -> Service:
+        placing = scheduler.from_names(self.settings.device_filters, self.settings.device_cost_functions, {})
+        return Service(self.repository, self.registry.driver_for, placing, self.notifier)
 
     def _start_worker(self) -> Worker:
         options = self.settings.worker
@@ -138,11 +141,23 @@ class ApiCase(unittest.TestCase):
             request.headers["Content-Type"] = "application/json"
         request.headers.update(headers or {})
         response = request.get_response(self.app)
+        if method == "GET" and response.status_int == 200 and "/loadbalancers" in path and "/stats" not in path:
+            response = self._as_from_scratch(request, response)
         return Answer(
             status=response.status_int,
             json=json.loads(response.body) if response.body else None,
             headers=dict(response.headers),
         )
+
+    def _as_from_scratch(self, request: webob.Request, response: webob.Response) -> webob.Response:
+        """What is remembered from one request to the next must never show. A worker may change it in between."""
+        for _ in range(5):
+            fresh = request.copy().get_response(make_app(self._make_service(), self.settings))
+            if (fresh.status_int, fresh.body) == (response.status_int, response.body):
+                break
+            response = request.copy().get_response(self.app)
+        self.assertEqual(fresh.body, response.body, "what is remembered is not what is stored")
+        return response
 
     def get(self, path: str) -> Any:
         """The body of a GET that must succeed."""

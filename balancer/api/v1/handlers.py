@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TypeVar
 
 import webob
 
 from balancer.api.v1 import parse, views
-from balancer.api.wsgi import Request, reply
+from balancer.api.wsgi import Request, reply, to_json
 from balancer.config import Settings
 from balancer.core import changes
 from balancer.core.changes import Change
 from balancer.core.model import Device, Statistics, Tree
 from balancer.core.service import Service
+from balancer.core.shown import Shown
 
 _Result = TypeVar("_Result")
 
@@ -115,22 +117,11 @@ class Handlers:
     # --- load balancers ------------------------------------------------------------------------
 
     def list_load_balancers(self, request: Request) -> webob.Response:
-        return self._listed(self._service.load_balancers(request.caller, request.part("tenant")))
+        return _listed(self._service.load_balancers(request.caller, request.part("tenant")))
 
     def find_load_balancers(self, request: Request) -> webob.Response:
-        trees = self._service.load_balancers(request.caller, request.part("tenant"))
-        return self._listed([tree for tree in trees if views.serves_vm(tree, request.part("vm_id"))])
-
-    def _listed(self, trees: list[Tree]) -> webob.Response:
-        devices, seen = self._service.devices_of(trees), self._service.statistics_of(trees)
-        return reply(
-            {
-                "loadbalancers": [
-                    views.load_balancer(tree, devices.get(tree.load_balancer.device_id), seen[tree.load_balancer.id])
-                    for tree in trees
-                ]
-            }
-        )
+        shown = self._service.load_balancers(request.caller, request.part("tenant"))
+        return _listed([each for each in shown if views.serves_vm(each.tree, request.part("vm_id"))])
 
     def create_load_balancer(self, request: Request) -> webob.Response:
         offered = self._service.capabilities(request.caller)
@@ -142,12 +133,11 @@ class Handlers:
         )
 
     def show_load_balancer(self, request: Request) -> webob.Response:
-        tree = self._tree(request)
-        return reply({"loadbalancer": views.load_balancer(tree, self._service.device_of(tree), self._seen(tree))})
+        return reply(b'{"loadbalancer": %b}' % _load_balancer(self._shown(request)))
 
     def show_details(self, request: Request) -> webob.Response:
-        tree = self._tree(request)
-        return reply(views.details(tree, self._service.device_of(tree), self._seen(tree)))
+        shown = self._shown(request)
+        return reply(views.details(shown.tree, shown.device, shown.statistics))
 
     def show_statistics(self, request: Request) -> webob.Response:
         if request.flag("refresh"):
@@ -156,7 +146,7 @@ class Handlers:
                 request.caller, request.part("tenant"), _load_balancer_id(request), seconds
             )
         tree = self._tree(request)
-        return reply({"stats": views.statistics(tree, self._seen(tree))})
+        return reply({"stats": views.statistics(tree, self._service.statistics_of(tree))})
 
     def change_load_balancer(self, request: Request) -> webob.Response:
         offered = self._service.capabilities(request.caller)
@@ -177,8 +167,8 @@ class Handlers:
     # --- nodes -------------------------------------------------------------------------------------
 
     def list_nodes(self, request: Request) -> webob.Response:
-        tree = self._tree(request)
-        return reply({"nodes": views.nodes(tree, self._seen(tree))})
+        shown = self._shown(request)
+        return reply({"nodes": views.nodes(shown.tree, shown.statistics)})
 
     def add_nodes(self, request: Request) -> webob.Response:
         members, change = parse.nodes(request.json_object())
@@ -188,8 +178,8 @@ class Handlers:
         )
 
     def show_node(self, request: Request) -> webob.Response:
-        tree = self._tree(request)
-        return reply({"node": views.node(tree, self._seen(tree), _node_id(request))})
+        shown = self._shown(request)
+        return reply({"node": views.node(shown.tree, shown.statistics, _node_id(request))})
 
     def change_node(self, request: Request) -> webob.Response:
         return self._changed_node(request, parse.node_change(_node_id(request), request.json_object()))
@@ -209,8 +199,8 @@ class Handlers:
     # --- virtual IPs -----------------------------------------------------------------------------------
 
     def list_virtual_ips(self, request: Request) -> webob.Response:
-        tree = self._tree(request)
-        return reply({"virtualIps": views.virtual_ips(tree, self._seen(tree))})
+        shown = self._shown(request)
+        return reply({"virtualIps": views.virtual_ips(shown.tree, shown.statistics)})
 
     def add_virtual_ip(self, request: Request) -> webob.Response:
         offered = self._service.capabilities(request.caller)
@@ -218,8 +208,8 @@ class Handlers:
         return self._changed_virtual_ip(request, virtual_ip_id, change)
 
     def show_virtual_ip(self, request: Request) -> webob.Response:
-        tree = self._tree(request)
-        return reply({"virtualIp": views.virtual_ip(tree, self._seen(tree), _virtual_ip_id(request))})
+        shown = self._shown(request)
+        return reply({"virtualIp": views.virtual_ip(shown.tree, shown.statistics, _virtual_ip_id(request))})
 
     def change_virtual_ip(self, request: Request) -> webob.Response:
         offered = self._service.capabilities(request.caller)
@@ -276,11 +266,14 @@ class Handlers:
 
     # --- what they share -----------------------------------------------------------------------------------------
 
-    def _tree(self, request: Request) -> Tree:
+    def _shown(self, request: Request) -> Shown:
         return self._service.load_balancer(request.caller, request.part("tenant"), _load_balancer_id(request))
 
+    def _tree(self, request: Request) -> Tree:
+        return self._shown(request).tree
+
     def _seen(self, tree: Tree) -> Statistics:
-        return self._service.statistics_of([tree])[tree.load_balancer.id]
+        return self._service.statistics_of(tree)
 
     def _write(
         self,
@@ -311,6 +304,16 @@ class Handlers:
     def _accepted(self, request: Request, tree: Tree) -> webob.Response:
         view = views.accepted(tree, self._service.device_of(tree))
         return _marked(request, reply({"loadbalancer": view}, HTTPStatus.ACCEPTED))
+
+
+@lru_cache(maxsize=5000)
+def _load_balancer(shown: Shown) -> bytes:
+    """Its JSON. What is shown is the same object as long as it is the same."""
+    return to_json(views.load_balancer(shown.tree, shown.device, shown.statistics))
+
+
+def _listed(shown: list[Shown]) -> webob.Response:
+    return reply(b'{"loadbalancers": [%b]}' % b", ".join(map(_load_balancer, shown)))
 
 
 def _asynchronous(request: Request) -> bool:

@@ -1,0 +1,83 @@
+"""Load balancers as callers see them, remembered for as long as nothing of them changes.
+
+Most requests ask for what was asked for before. What of the database makes up an answer is a dozen queries; that it is
+still the same is one (`Transaction.stamps`). Every process may remember on its own account: what counts is always the
+database.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from balancer.core.model import Device, LoadBalancer, Stamp, Statistics, Tree
+from balancer.core.ports import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shown:
+    """A load balancer with its device (None when that is gone) and what was seen of it, without the age of that.
+
+    As long as nothing of it changes it is one and the same object, and compared as such: what was made of it can be
+    remembered with it.
+    """
+
+    tree: Tree
+    device: Device | None
+    statistics: Statistics
+
+
+class Memory:
+    """For any number of threads. `most`: how many load balancers are remembered; who comes first goes first."""
+
+    def __init__(self, most: int = 5000) -> None:
+        self._most = most
+        self._kept: dict[str, tuple[Stamp, Shown]] = {}
+        self._lock = threading.Lock()
+
+    def shown(self, tx: Transaction, stamps: Sequence[Stamp]) -> list[Shown]:
+        """The load balancers of the stamps, which were read in the same transaction, in their order."""
+        found = {
+            stamp.load_balancer_id: known[1]
+            for stamp in stamps
+            if (known := self._kept.get(stamp.load_balancer_id)) is not None and known[0] == stamp
+        }
+        stale = [stamp for stamp in stamps if stamp.load_balancer_id not in found]
+        if stale:
+            found |= self._load(tx, stale)
+        return [found[stamp.load_balancer_id] for stamp in stamps]
+
+    def _load(self, tx: Transaction, stamps: Sequence[Stamp]) -> dict[str, Shown]:
+        ids = [stamp.load_balancer_id for stamp in stamps]
+        read = trees(tx, tx.load_balancers(ids=ids))
+        devices = {each.id: each for each in tx.devices(ids=sorted({tree.load_balancer.device_id for tree in read}))}
+        seen = tx.statistics(ids)
+        made = {
+            tree.load_balancer.id: Shown(
+                tree=tree,
+                device=devices.get(tree.load_balancer.device_id),
+                statistics=replace(seen.get(tree.load_balancer.id, Statistics()), age=None),
+            )
+            for tree in read
+        }
+        with self._lock:
+            for stamp in stamps:
+                self._kept.pop(stamp.load_balancer_id, None)
+                self._kept[stamp.load_balancer_id] = stamp, made[stamp.load_balancer_id]
+            for oldest in list(self._kept)[: -self._most]:
+                del self._kept[oldest]
+        return made
+
+
+def trees(tx: Transaction, balancers: list[LoadBalancer]) -> list[Tree]:
+    """Each load balancer with its monitors."""
+    monitors = {m.id: m for m in tx.monitors(sorted({i for b in balancers for i in _monitor_ids(b)}))}
+    return [
+        Tree(load_balancer=b, monitors=tuple(monitors[i] for i in _monitor_ids(b) if i in monitors)) for b in balancers
+    ]
+
+
+def _monitor_ids(balancer: LoadBalancer) -> tuple[str, ...]:
+    """Those its pools use, each once, in the order of their first use."""
+    return tuple(dict.fromkeys(i for pool in balancer.pools for i in pool.health_monitor_ids))
