@@ -162,6 +162,14 @@ NETWORK_OPTS: tuple[cfg.Opt, ...] = (
     ),
 )
 
+POLICY_OPTS: tuple[cfg.Opt, ...] = (
+    cfg.StrOpt(
+        "policy_file",
+        help="File (YAML) with the policy rules that are not to be as etc/policy.yaml.sample shows them. It is read at "
+        "the start. Default: none.",
+    ),
+)
+
 GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "DEFAULT": DEFAULT_OPTS,
     "sql": SQL_OPTS,
@@ -170,6 +178,7 @@ GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "ssh": SSH_OPTS,
     "quotas": QUOTA_OPTS,
     "network": NETWORK_OPTS,
+    "oslo_policy": POLICY_OPTS,
 }
 
 
@@ -233,6 +242,7 @@ class Settings:
     ssh: SshSettings = SshSettings()
     quotas: Mapping[str, int] = field(default_factory=dict)
     network: NetworkSettings = NetworkSettings()
+    policy_file: str | None = None
     config_files: tuple[str, ...] = ()
 
 
@@ -317,5 +327,6 @@ def _freeze(conf: cfg.ConfigOpts, weights: Mapping[str, float]) -> Settings:
         ssh=SshSettings(**{opt.name: conf.ssh[opt.name] for opt in SSH_OPTS}),
         quotas={opt.name: conf.quotas[opt.name] for opt in QUOTA_OPTS},
         network=NetworkSettings(**{opt.name: conf.network[opt.name] for opt in NETWORK_OPTS}),
+        policy_file=conf.oslo_policy.policy_file,
         config_files=files,
     )

@@ -27,12 +27,16 @@ class Unsupported(InvalidInput):
 
 
 class NotFound(BalancerError):
-    """The object does not exist, or is not the caller's."""
+    """There is no such object that the caller could know of."""
 
     def __init__(self, kind: str, object_id: str) -> None:
         super().__init__(f"{kind} {object_id} not found")
         self.kind = kind
         self.object_id = object_id
+
+
+class NotOwned(NotFound):
+    """The object exists, but is another project's. Most dialects answer as if it did not exist."""
 
 
 class NoSuitableDevice(BalancerError):

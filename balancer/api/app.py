@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from balancer.api import versions
+from typing import cast
+
+from oslo_policy.policy import RuleDefault
+
+from balancer.api import policy, versions
 from balancer.api.middleware.access import AccessLog
 from balancer.api.middleware.concurrency import Concurrency
 from balancer.api.middleware.faults import Faults
 from balancer.api.middleware.size import SizeLimit
 from balancer.api.v1 import routes as v1
-from balancer.api.wsgi import Application, Router
+from balancer.api.wsgi import Application, Router, Table, operations
 from balancer.config import Settings
 from balancer.core.service import Service
 
 
+def table(service: Service, settings: Settings) -> Table:
+    """Everything that is served, by all dialects."""
+    return {**versions.table(service), **v1.table(service, settings)}
+
+
 def make_app(service: Service, settings: Settings) -> Application:
-    """A plain WSGI application for any server."""
-    router = Router({**versions.table(service), **v1.table(service, settings)}, v1.REQUIREMENTS)
+    """A plain WSGI application for any server. Raises `ConfigurationError` for a bad policy file."""
+    served = table(service, settings)
+    rules = policy.Policy((rule for rule, _, _ in operations(served)), settings.policy_file)
+    router = Router(served, v1.REQUIREMENTS, rules)
     return AccessLog(Faults(SizeLimit(Concurrency(router, settings.api.max_requests), settings.api.max_body_bytes)))
+
+
+def policy_rules() -> list[RuleDefault]:
+    """For oslo.policy's tools (entry point ``oslo.policy.policies``): ``oslopolicy-sample-generator`` writes
+    etc/policy.yaml.sample from this."""
+    # A table needs no service before it is asked.
+    served = table(cast(Service, None), Settings())
+    where: dict[policy.Rule, list[tuple[str, str]]] = {}
+    for rule, method, path in operations(served):
+        where.setdefault(rule, []).append((method, path))
+    return policy.documented(where)

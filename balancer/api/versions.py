@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import webob
 
-from balancer.api.wsgi import Request, Table, reply
+from balancer.api.policy import PUBLIC
+from balancer.api.wsgi import Request, Route, Table, reply
 from balancer.core.service import Service
 
 
@@ -45,4 +46,4 @@ def table(service: Service) -> Table:
         service.capabilities(request.caller)
         return reply({"healthy": True})
 
-    return {"/": {"GET": document}, "/healthcheck": {"GET": health}}
+    return {"/": {"GET": Route(PUBLIC, document)}, "/healthcheck": {"GET": Route(PUBLIC, health)}}

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +20,7 @@ import routes
 import webob
 
 from balancer.api.errors import HttpError
+from balancer.api.policy import Policy, Rule
 from balancer.core.model import Caller
 from balancer.exceptions import InvalidInput
 
@@ -39,7 +41,7 @@ class Request(webob.Request):
 
     @property
     def caller(self) -> Caller:
-        """Whoever the `context` filter found; without that filter in the pipeline, an administrator."""
+        """Whoever the `context` filter found, as the policy lets it act; without that filter, an administrator."""
         caller = self.environ.get(CALLER)
         return caller if isinstance(caller, Caller) else Caller(admin=True)
 
@@ -178,14 +180,46 @@ def reply(body: Mapping[str, Any] | bytes | None, status: HTTPStatus = HTTPStatu
 
 
 Handler = Callable[[Request], webob.Response]
-Table = Mapping[str, Mapping[str, Handler]]
-"""Path (in the syntax of Routes) to method to handler. An earlier path wins over a later one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers, and the policy rule that is asked before."""
+
+    rule: Rule
+    handler: Handler
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Makes routes of a dialect whose rules all have the same default: ``read("node:show", does.show_node)``."""
+
+    prefix: str
+    default: str
+
+    def __call__(self, name: str, handler: Handler) -> Route:
+        return Route(Rule(f"{self.prefix}:{name}", self.default), handler)
+
+
+Table = Mapping[str, Mapping[str, Route]]
+"""Path (in the syntax of Routes) to method to route. An earlier path wins over a later one."""
+
+# The parts of paths that are a project's id.
+_PROJECT_PARTS = ("tenant", "project_id")
+
+
+def operations(table: Table) -> Iterator[tuple[Rule, str, str]]:
+    """Rule, method and path of every route."""
+    for path, methods in table.items():
+        for method, route in methods.items():
+            yield route.rule, method, path
 
 
 class Router:
     """A WSGI application that serves a table. `requirements` are regular expressions for parts of paths."""
 
-    def __init__(self, table: Table, requirements: Mapping[str, str]) -> None:
+    def __init__(self, table: Table, requirements: Mapping[str, str], policy: Policy) -> None:
+        self._policy = policy
         self._methods = list(table.values())
         self._mapper = routes.Mapper(register=False, controller_scan=None)
         self._mapper.minimization = False
@@ -205,8 +239,8 @@ class Router:
         if found is None:
             raise HttpError(HTTPStatus.NOT_FOUND, "There is nothing at this path")
         methods = self._methods[int(found["row"])]
-        handler = methods.get("GET" if request.method == "HEAD" else request.method)
-        if handler is None:
+        route = methods.get("GET" if request.method == "HEAD" else request.method)
+        if route is None:
             allowed = sorted({*methods, *(("HEAD",) if "GET" in methods else ())})
             raise HttpError(
                 HTTPStatus.METHOD_NOT_ALLOWED,
@@ -214,7 +248,9 @@ class Router:
                 headers=[("Allow", ", ".join(allowed))],
             )
         request.urlvars = {name: part for name, part in found.items() if name != "row"}
-        return handler(request)
+        project_id = next((found[part] for part in _PROJECT_PARTS if part in found), None)
+        request.environ[CALLER] = self._policy.authorise(route.rule, request.caller, project_id)
+        return route.handler(request)
 
 
 def _path(request: Request) -> str:

@@ -531,11 +531,24 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks: the project of the request, the user, and whether it is an administrator."""
+    """Who asks: the project of the request, the user, its roles in that project (lower case).
+
+    `admin`: an administrator, who may do everything. `every_project`: may do what this request asks for in any project,
+    and on what belongs to none.
+    """
 
     project_id: str | None = None
     user_id: str | None = None
+    roles: frozenset[str] = frozenset()
     admin: bool = False
+    every_project: bool = False
+
+    def acts_in(self, project_id: str) -> bool:
+        return self.acts_everywhere or self.project_id == project_id
+
+    @property
+    def acts_everywhere(self) -> bool:
+        return self.admin or self.every_project
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,15 @@ from balancer.core.ports import Driver, Networks, Notifier, Transaction, Transac
 from balancer.core.retry import after_lost_race
 from balancer.core.scheduler import Option, Scheduler, filter_capabilities, filter_served, needs
 from balancer.core.shown import Memory, Shown, trees
-from balancer.exceptions import CapabilityConflict, Conflict, Forbidden, InvalidInput, NotFound, StaleGeneration
+from balancer.exceptions import (
+    CapabilityConflict,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    NotOwned,
+    StaleGeneration,
+)
 
 _POLL_FIRST, _POLL_LONGEST = 0.005, 0.1
 
@@ -510,19 +518,19 @@ def _polls(seconds: float) -> Iterator[None]:
 
 
 def _require_admin(caller: Caller) -> None:
-    if not caller.admin:
+    if not caller.acts_everywhere:
         raise Forbidden("This is for administrators")
 
 
 def _require_project(caller: Caller, project_id: str) -> None:
-    if not caller.admin and caller.project_id != project_id:
+    if not caller.acts_in(project_id):
         raise Forbidden("This is another project's path")
 
 
 def _load(tx: Transaction, project_id: str, load_balancer_id: str) -> Tree:
     balancer = tx.load_balancer(load_balancer_id)
     if balancer.project_id != project_id:
-        raise NotFound("Load balancer", load_balancer_id)
+        raise NotOwned("Load balancer", load_balancer_id)
     return trees(tx, [balancer])[0]
 
 

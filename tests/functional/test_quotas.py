@@ -76,6 +76,6 @@ class TestQuotas(ApiCase):
             ("bar", "DELETE", 403),
         ):
             body = {"node": 1} if method == "PUT" else None
-            tenant = {CALLER: Caller(project_id="foo", user_id="someone")}
+            tenant = {CALLER: Caller(project_id="foo", user_id="someone", roles=frozenset({"member"}))}
             answer = self.call(method, f"/{project}/quotas", body, environ=tenant)
             self.assertEqual(status, answer.status, (project, method))

@@ -9,6 +9,9 @@ import unittest
 from pathlib import Path
 from typing import cast
 
+from oslo_config import cfg
+from oslo_policy import generator
+
 from balancer import config
 from balancer.api import versions
 from balancer.api.v1 import routes
@@ -109,6 +112,19 @@ class TestSampleConfiguration(unittest.TestCase):
                     assert line is not None
                     if option.default is not None:
                         self.assertEqual(option.default, option.type(line[1]))
+
+
+class TestSamplePolicy(unittest.TestCase):
+    def test_it_is_what_the_generator_writes(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            written = Path(directory, "policy.yaml.sample")
+            generator.generate_sample(["--namespace", "balancer", "--output-file", str(written)], cfg.ConfigOpts())
+            wanted = written.read_text(encoding="utf-8")
+        self.assertIn("balancer:device:create", wanted)
+        sample = (ROOT / "etc" / "policy.yaml.sample").read_text(encoding="utf-8")
+        self.assertEqual(
+            wanted, sample, "oslopolicy-sample-generator --namespace balancer --output-file etc/policy.yaml.sample"
+        )
 
 
 def page_text(path: Path) -> str:

@@ -15,7 +15,6 @@ from balancer.api.middleware.faults import Faults
 from balancer.api.wsgi import CALLER, Application
 from balancer.core.model import Caller
 
-ADMIN_ROLE = "admin"
 OPEN_PATHS = ("/", "/healthcheck")
 _NOBODY = Caller()
 
@@ -28,8 +27,8 @@ def caller_of(environ: dict[str, Any]) -> Caller | None:
         return None
     if environ.get("HTTP_X_SERVICE_IDENTITY_STATUS", "Confirmed") != "Confirmed":
         return None
-    roles = {role.lower() for role in user.role_names or ()}
-    return Caller(project_id=user.project_id, user_id=user.user_id, admin=ADMIN_ROLE in roles)
+    roles = frozenset(role.lower() for role in user.role_names or ())
+    return Caller(project_id=user.project_id, user_id=user.user_id, roles=roles)
 
 
 def _unauthorised(environ: dict[str, Any], start_response: Any) -> Any:
