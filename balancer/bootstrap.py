@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
 from paste.deploy import loadapp
 
 from balancer import config
+from balancer.api import audit
 from balancer.api.app import make_app
+from balancer.api.middleware.access import RequestIdFilter
 from balancer.api.middleware.context import ContextMiddleware
 from balancer.cluster.local import NoNotifier
 from balancer.config import Settings
@@ -40,13 +43,26 @@ DEFAULT_PASTE_FILE = Path(__file__).resolve().parent.parent / "etc" / "balancer-
 
 
 def configure_logging(settings: Settings) -> None:
-    """One line per record, to standard error or to `log_file`."""
+    """One line per record, to standard error or to `log_file`; the audit to `audit_file`.
+
+    Raises `ConfigurationError` for a file that cannot be written.
+    """
+    try:
+        handler = WatchedFileHandler(settings.log_file) if settings.log_file else logging.StreamHandler()
+        audited = WatchedFileHandler(settings.audit_file) if settings.audit_file else None
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write the log {error.filename}: {error.strerror}") from error
+    handler.addFilter(RequestIdFilter())
     logging.basicConfig(
         level=logging.DEBUG if settings.debug else logging.INFO,
-        filename=settings.log_file,
-        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
+        handlers=[handler],
+        format="%(asctime)s %(process)d %(levelname)s %(name)s [%(request_id)s]: %(message)s",
         force=True,
     )
+    if audited is not None:
+        logger = logging.getLogger(audit.LOGGER)
+        logger.addHandler(audited)
+        logger.propagate = False
     # These tell about every packet or query, which helps nobody who debugs this program.
     for chatty in ("paramiko", "routes", "alembic", "stevedore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -85,9 +101,10 @@ def make_service(parts: Parts, notifier: Notifier) -> Service:
 
 def make_worker(parts: Parts) -> Worker:
     options = parts.settings.worker
+    name = make_owner()
     reconciler = Reconciler(
         parts.repository,
-        SqlLeases(parts.engine, make_owner(), options.lease_seconds),
+        SqlLeases(parts.engine, name, options.lease_seconds),
         parts.drivers.driver_for,
         lease_seconds=options.lease_seconds,
         observe_interval=options.observe_interval,
@@ -97,6 +114,7 @@ def make_worker(parts: Parts) -> Worker:
     return Worker(
         parts.repository,
         reconciler,
+        name=name,
         threads=options.threads,
         scan_interval=options.scan_interval,
         observe_interval=options.observe_interval,

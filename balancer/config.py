@@ -28,6 +28,11 @@ DEFAULT_OPTS: tuple[cfg.Opt, ...] = (
     cfg.BoolOpt("debug", default=False, help="Log debugging messages."),
     cfg.StrOpt("log_file", help="Log to this file instead of standard error."),
     cfg.StrOpt(
+        "audit_file",
+        help="Write the audit, one JSON object per line, to this file. Default: to the log, by the logger "
+        "balancer.audit.",
+    ),
+    cfg.StrOpt(
         "paste_config",
         help="Paste file with the WSGI pipeline. Default: the file given with --config-file when it has a "
         "[pipeline:main], else etc/balancer-api-paste.ini beside this program.",
@@ -97,6 +102,12 @@ API_OPTS: tuple[cfg.Opt, ...] = (
         help="Seconds in which a client must send the head of a request, and for which it may pause while it sends a "
         "body or takes an answer.",
     ),
+    cfg.PortOpt(
+        "metrics_port",
+        help="Serve /metrics at this port as well, for whoever reaches it. Default: at the API's port only, for "
+        "administrators.",
+    ),
+    cfg.HostAddressOpt("metrics_host", default="127.0.0.1", help="Address that metrics_port is at."),
     cfg.StrOpt(
         "tls_cert_file",
         help="PEM file with the certificate of the API, followed by those of its issuers: the API speaks HTTPS only.",
@@ -195,6 +206,8 @@ class ApiSettings:
     max_connections: int = 1000
     request_timeout: float = 60.0
     client_timeout: float = 10.0
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
     tls_cert_file: str | None = None
     tls_key_file: str | None = None
 
@@ -231,6 +244,7 @@ class Settings:
     workers: int = 1
     debug: bool = False
     log_file: str | None = None
+    audit_file: str | None = None
     paste_config: str | None = None
     device_drivers: tuple[str, ...] = ("haproxy", "dummy")
     device_filters: tuple[str, ...] = tuple(DEFAULT_OPTS[-2].default)
@@ -316,6 +330,7 @@ def _freeze(conf: cfg.ConfigOpts, weights: Mapping[str, float]) -> Settings:
         workers=conf.workers,
         debug=conf.debug,
         log_file=conf.log_file,
+        audit_file=conf.audit_file,
         paste_config=paste,
         device_drivers=tuple(conf.device_drivers),
         device_filters=tuple(conf.device_filters),

@@ -6,7 +6,7 @@ from typing import cast
 
 from oslo_policy.policy import RuleDefault
 
-from balancer.api import policy, versions
+from balancer.api import health, metrics, policy, versions
 from balancer.api.middleware.access import AccessLog
 from balancer.api.middleware.concurrency import Concurrency
 from balancer.api.middleware.faults import Faults
@@ -19,7 +19,7 @@ from balancer.core.service import Service
 
 def table(service: Service, settings: Settings) -> Table:
     """Everything that is served, by all dialects."""
-    return {**versions.table(service), **v1.table(service, settings)}
+    return {**versions.table(service), **health.table(service), **metrics.table(service), **v1.table(service, settings)}
 
 
 def make_app(service: Service, settings: Settings) -> Application:
@@ -39,3 +39,9 @@ def policy_rules() -> list[RuleDefault]:
     for rule, method, path in operations(served):
         where.setdefault(rule, []).append((method, path))
     return policy.documented(where)
+
+
+def make_metrics_app(service: Service) -> Application:
+    """For a port of its own: the metrics, for whoever reaches it."""
+    served = metrics.table(service)
+    return AccessLog(Faults(Router(served, {}, policy.Policy(rule for rule, _, _ in operations(served)))))

@@ -1,4 +1,4 @@
-"""What answers outside every dialect: the version document and the health check."""
+"""The version document: which dialects there are, and where."""
 
 from __future__ import annotations
 
@@ -41,9 +41,4 @@ def table(service: Service) -> Table:
             }
         )
 
-    def health(request: Request) -> webob.Response:
-        # Reads the database: an error there answers 503.
-        service.capabilities(request.caller)
-        return reply({"healthy": True})
-
-    return {"/": {"GET": Route(PUBLIC, document)}, "/healthcheck": {"GET": Route(PUBLIC, health)}}
+    return {"/": {"GET": Route(PUBLIC, document)}}

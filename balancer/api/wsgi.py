@@ -26,6 +26,8 @@ from balancer.exceptions import InvalidInput
 
 CALLER = "balancer.caller"
 REQUEST_ID = "balancer.request_id"
+ROUTE = "balancer.route"
+URL_PARTS = "balancer.url_parts"
 
 _DEEPEST = 16
 _LARGEST_INTEGER = 2**63 - 1
@@ -220,6 +222,7 @@ class Router:
 
     def __init__(self, table: Table, requirements: Mapping[str, str], policy: Policy) -> None:
         self._policy = policy
+        self._paths = list(table)
         self._methods = list(table.values())
         self._mapper = routes.Mapper(register=False, controller_scan=None)
         self._mapper.minimization = False
@@ -238,7 +241,9 @@ class Router:
         found = self._match(_path(request))
         if found is None:
             raise HttpError(HTTPStatus.NOT_FOUND, "There is nothing at this path")
-        methods = self._methods[int(found["row"])]
+        row = int(found["row"])
+        methods, parts = self._methods[row], {name: part for name, part in found.items() if name != "row"}
+        request.environ[ROUTE], request.environ[URL_PARTS] = self._paths[row], parts
         route = methods.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
             allowed = sorted({*methods, *(("HEAD",) if "GET" in methods else ())})
@@ -247,8 +252,8 @@ class Router:
                 f"This path knows {', '.join(allowed)}",
                 headers=[("Allow", ", ".join(allowed))],
             )
-        request.urlvars = {name: part for name, part in found.items() if name != "row"}
-        project_id = next((found[part] for part in _PROJECT_PARTS if part in found), None)
+        request.urlvars = parts
+        project_id = next((parts[part] for part in _PROJECT_PARTS if part in parts), None)
         request.environ[CALLER] = self._policy.authorise(route.rule, request.caller, project_id)
         return route.handler(request)
 

@@ -23,6 +23,7 @@ from pathlib import Path  # noqa: E402
 from oslo_config import cfg  # noqa: E402
 
 from balancer import bootstrap, config  # noqa: E402
+from balancer.api.app import make_metrics_app  # noqa: E402
 from balancer.cluster.local import PipeNotifier  # noqa: E402
 from balancer.cmd import http  # noqa: E402
 from balancer.cmd.tls import tls_context  # noqa: E402
@@ -39,6 +40,7 @@ os.environ.setdefault("PSYCOPG_WAIT_FUNC", "wait_selector")
 _STOP_SECONDS = 20
 _RESTART_PAUSE = 1.0
 _SIGNAL_PAUSE = 0.2
+_METRICS_CONNECTIONS = 20
 
 _CLI = (cfg.BoolOpt("dbsync", default=False, help="Create or upgrade the tables of the database, then exit."),)
 
@@ -97,13 +99,17 @@ def _serve(settings: Settings, arguments: Sequence[str]) -> None:
     parts = bootstrap.make_parts(settings)
     parts.repository.check_synced()
     notifier = PipeNotifier(eventlet.patcher.original("os").write)
-    app = bootstrap.load_pipeline(bootstrap.make_service(parts, notifier), settings)
-    http.allow_open_files(settings.api.max_connections)
-    listener = http.listen(settings.bind_host, settings.bind_port, tls)
+    service = bootstrap.make_service(parts, notifier)
+    app = bootstrap.load_pipeline(service, settings)
+    http.allow_open_files(settings.api.max_connections + _METRICS_CONNECTIONS)
+    listeners = [http.listen(settings.bind_host, settings.bind_port, tls)]
+    if settings.api.metrics_port is not None:
+        listeners.append(http.listen(settings.api.metrics_host, settings.api.metrics_port))
     child = WorkerChild(arguments, notifier) if settings.workers else None
     supervisor = eventlet.spawn(child.supervise) if child else None
-    connections = eventlet.GreenPool(settings.api.max_connections)
-    server = eventlet.spawn(http.serve, listener, app, connections, settings.api)
+    apps = (app, make_metrics_app(service))
+    pools = (eventlet.GreenPool(settings.api.max_connections), eventlet.GreenPool(_METRICS_CONNECTIONS))
+    servers = [eventlet.spawn(http.serve, *each, settings.api) for each in zip(listeners, apps, pools, strict=False)]
 
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -112,17 +118,21 @@ def _serve(settings: Settings, arguments: Sequence[str]) -> None:
     try:
         # A signal does not wake the hub of green threads, so it is looked for.
         while not asked:
-            if server.dead:
+            dead = [server for server in servers if server.dead]
+            if dead:
                 # Raises what it died of.
-                server.wait()
+                dead[0].wait()
                 raise ServerEnded("the server ended although nobody asked it to")
             eventlet.sleep(_SIGNAL_PAUSE)
         _LOG.info("Stopping")
-        server.kill()
+        for server in servers:
+            server.kill()
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()
         with eventlet.Timeout(_STOP_SECONDS, False):
-            connections.waitall()
+            for pool in pools:
+                pool.waitall()
         if child and supervisor:
             child.stop()
             supervisor.kill()

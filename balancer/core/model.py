@@ -728,6 +728,41 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentTotal:
+    """All deployments of a device so far that ended like this, repeated ones included; `seconds` is what they took
+    together. `plan` as in `Deployment`."""
+
+    device_id: str
+    outcome: Outcome
+    plan: str | None
+    number: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadBalancerGroup:
+    """How many load balancers are at these generations, `failed` with an error."""
+
+    generation: int
+    applied_generation: int
+    failed: bool
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The state of the whole service. `workers` are the names of those that are alive; `longest_wait` is for how many
+    seconds the first of `waiting_devices` has had something to deploy, 0.0 when there is none."""
+
+    devices: tuple[Device, ...]
+    load_balancers: tuple[LoadBalancerGroup, ...]
+    deployments: tuple[DeploymentTotal, ...]
+    waiting_devices: int
+    longest_wait: float
+    workers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """The right to touch a device until `expires_at` (seconds of the database's clock). `epoch` grows with
     every owner and fences out the ones before."""

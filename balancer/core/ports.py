@@ -15,6 +15,7 @@ from balancer.core.model import (
     Deployment,
     Device,
     DeviceSpec,
+    Figures,
     HealthMonitor,
     Lease,
     LoadBalancer,
@@ -219,6 +220,12 @@ class Transaction(Protocol):
     def deployment(self, device_id: str, number: int) -> Deployment:
         """Raises `NotFound`, also for one that is no longer kept."""
 
+    # the service as a whole
+    def workers(self) -> tuple[str, ...]:
+        """Names of the workers that are alive."""
+
+    def figures(self) -> Figures: ...
+
     # quotas
     def quotas(self, project_id: str) -> Quotas:
         """Those of the project's own; what is not among them is the default."""
@@ -278,6 +285,12 @@ class Transactions(Protocol):
 class Repository(Transactions, Protocol):
     def check_synced(self) -> None:
         """Raises `DatabaseNotSynced`."""
+
+    def heartbeat(self, worker: str, seconds: float) -> None:
+        """The worker of that name is alive, for so long unless it tells again."""
+
+    def retire(self, worker: str) -> None:
+        """It ends."""
 
     # deployment state, each its own transaction
     def due(self, *, observe_interval: float, limit: int) -> list[DueDevice]:

@@ -20,6 +20,7 @@ from balancer.core.model import (
     Deployment,
     Device,
     DeviceSpec,
+    Figures,
     Preview,
     Protocol,
     QuotaResource,
@@ -380,6 +381,18 @@ class Service:
             own = tx.quotas(project_id)
             tx.save_quotas(project_id, {})
         return bool(own)
+
+    # --- the service as a whole ------------------------------------------------------
+
+    def workers(self) -> tuple[str, ...]:
+        """Names of the workers that are alive."""
+        with self._repository.read() as tx:
+            return tx.workers()
+
+    def figures(self, caller: Caller) -> Figures:
+        _require_admin(caller)
+        with self._repository.read() as tx:
+            return tx.figures()
 
     # --- trying out ----------------------------------------------------------------
 

@@ -43,11 +43,15 @@ class DeviceStatus(enum.StrEnum):
 
 
 def load_balancer_status(load_balancer: LoadBalancer) -> LoadBalancerStatus:
-    if load_balancer.error is not None:
+    return status_of(load_balancer.generation, load_balancer.applied_generation, failed=load_balancer.error is not None)
+
+
+def status_of(generation: int, applied_generation: int, *, failed: bool) -> LoadBalancerStatus:
+    if failed:
         return LoadBalancerStatus.ERROR
-    if load_balancer.applied_generation >= load_balancer.generation:
+    if applied_generation >= generation:
         return LoadBalancerStatus.ACTIVE
-    return LoadBalancerStatus.PENDING_UPDATE if load_balancer.applied_generation else LoadBalancerStatus.BUILD
+    return LoadBalancerStatus.PENDING_UPDATE if applied_generation else LoadBalancerStatus.BUILD
 
 
 class Part(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from balancer.core.ports import Repository
@@ -21,11 +22,13 @@ class Worker:
         repository: Repository,
         reconciler: Reconciler,
         *,
+        name: str,
         threads: int,
         scan_interval: float,
         observe_interval: float,
     ) -> None:
         self._repository = repository
+        self._name = name
         self._reconciler = reconciler
         self._threads = threads
         self._scan_interval = scan_interval
@@ -34,6 +37,9 @@ class Worker:
         self._stop = threading.Event()
         self._busy: set[str] = set()
         self._lock = threading.Lock()
+        # A look for work may be late by as much again, and the database may keep it waiting.
+        self._alive_seconds = 2 * scan_interval + 20
+        self._alive_until = 0.0
 
     def wake(self) -> None:
         """Look for work now."""
@@ -45,7 +51,7 @@ class Worker:
         self._wake.set()
 
     def run(self) -> None:
-        """Work until `stop`."""
+        """Work until `stop`. Others can see meanwhile that this worker is alive."""
         with ThreadPoolExecutor(self._threads, thread_name_prefix="reconcile") as pool:
             while not self._stop.is_set():
                 self._wake.clear()
@@ -58,9 +64,21 @@ class Worker:
                     _LOG.exception("Cannot look for work")
                     pause = self._scan_interval
                 self._wake.wait(pause)
+        try:
+            self._repository.retire(self._name)
+        except BalancerError as error:
+            _LOG.warning("Others will take this worker for alive for some seconds: %s", error)
+
+    def _tell_alive(self) -> None:
+        """Some time before it would no longer be known."""
+        now = time.monotonic()
+        if now > self._alive_until - self._alive_seconds + self._scan_interval:
+            self._repository.heartbeat(self._name, self._alive_seconds)
+            self._alive_until = now + self._alive_seconds
 
     def _scan(self, pool: ThreadPoolExecutor) -> float:
         """Hand out what is due; returns how long to wait for the next look."""
+        self._tell_alive()
         with self._lock:
             busy = set(self._busy)
         free = self._threads - len(busy)

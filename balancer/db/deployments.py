@@ -6,7 +6,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from balancer.core.model import Applied, DeviceSpec, Outcome
 from balancer.db.mapping import Values
-from balancer.db.tables import deployments
+from balancer.db.tables import deployment_totals, deployments
 
 DIFF_LENGTH = 64 * 1024
 """Characters kept of a diff."""
@@ -45,6 +45,7 @@ def record(connection: Connection, device_id: str, values: Values, *, duration: 
 
     To be called by the owner of the device's lease: nobody else may add one at the same time.
     """
+    _add_to_total(connection, device_id, values, duration)
     this = deployments.c.device_id == device_id
     newest = (
         connection.execute(
@@ -83,3 +84,15 @@ def shortened(diff: str) -> str:
     end = diff.rfind("\n", 0, DIFF_LENGTH) + 1 or DIFF_LENGTH
     left = diff[end:].count("\n") + (not diff.endswith("\n"))
     return f"{diff[:end]}... {left} more lines\n"
+
+
+def _add_to_total(connection: Connection, device_id: str, values: Values, duration: float) -> None:
+    kind = {"device_id": device_id, "outcome": values["outcome"], "plan": values["plan"] or ""}
+    total = deployment_totals.c
+    added = connection.execute(
+        update(deployment_totals)
+        .where(*(total[name] == value for name, value in kind.items()))
+        .values(number=total.number + 1, seconds=total.seconds + duration)
+    )
+    if not added.rowcount:
+        connection.execute(insert(deployment_totals).values(**kind, number=1, seconds=duration))

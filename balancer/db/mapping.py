@@ -20,6 +20,7 @@ from balancer.core.model import (
     Counters,
     Credential,
     Deployment,
+    DeploymentTotal,
     Device,
     DeviceSpec,
     Endpoint,
@@ -628,6 +629,16 @@ def touched(difference: Difference, wanted: Iterable[Row], ids: Collection[str])
 def _differs(stored: Any, wanted: Any) -> bool:
     """In free-form values 1, 1.0 and true are different things, and so is another order of keys."""
     return repr(stored) != repr(wanted) if isinstance(wanted, (dict, list)) else bool(stored != wanted)
+
+
+def deployment_total_from(row: Row) -> DeploymentTotal:
+    return DeploymentTotal(
+        device_id=row["device_id"],
+        outcome=Outcome(row["outcome"]),
+        plan=row["plan"] or None,
+        number=row["number"],
+        seconds=row["seconds"],
+    )
 
 
 # --- quotas ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, not_, or_, select, update
 
 from balancer.core.model import (
     AdminState,
@@ -25,8 +25,11 @@ from balancer.db import engine as database
 from balancer.db.engine import db_now
 from balancer.db.leases import gone_owners, is_mine, lost
 from balancer.db.mapping import Row, Values
-from balancer.db.tables import device_observations, devices, leases, load_balancers, reservations
+from balancer.db.tables import device_observations, devices, leases, load_balancers, reservations, workers
 from balancer.db.transaction import SqlTransaction
+
+_LONG_GONE = 3600.0
+"""Seconds after which a worker that no longer tells that it is alive is forgotten."""
 
 _DEPLOYMENT_COLUMNS = (
     "id",
@@ -65,6 +68,18 @@ class SqlRepository:
     def now(self) -> float:
         with self.read() as transaction:
             return transaction.clock()
+
+    def heartbeat(self, worker: str, seconds: float) -> None:
+        until = db_now() + seconds
+        with database.write(self._engine) as connection:
+            told = connection.execute(update(workers).where(workers.c.name == worker).values(alive_until=until))
+            if not told.rowcount:
+                connection.execute(insert(workers).values(name=worker, alive_until=until))
+                connection.execute(delete(workers).where(workers.c.alive_until < db_now() - _LONG_GONE))
+
+    def retire(self, worker: str) -> None:
+        with database.write(self._engine) as connection:
+            connection.execute(delete(workers).where(workers.c.name == worker))
 
     # --- what is to be done ------------------------------------------------------
 

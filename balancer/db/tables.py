@@ -198,6 +198,25 @@ deployments = Table(
     _number("attempts"),
 )
 
+# All that ever were, of each device: `deployments` forgets. `plan` is empty for none.
+deployment_totals = Table(
+    "deployment_totals",
+    metadata,
+    Column("device_id", sa.String(32), ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    Column("outcome", sa.String(32), primary_key=True),
+    Column("plan", sa.String(32), primary_key=True),
+    _count("number"),
+    Column("seconds", sa.Double, nullable=False),
+)
+
+# Workers that are alive, until then in seconds of the database's clock, and some that were.
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", sa.String(255), primary_key=True),
+    Column("alive_until", sa.Double, nullable=False),
+)
+
 leases = Table(
     "leases",
     metadata,

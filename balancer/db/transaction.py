@@ -12,11 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Select, Table, delete, exists, func, insert, select, update
 
 from balancer.core.model import (
+    AdminState,
     Deployment,
     Device,
     DeviceSample,
+    Figures,
     HealthMonitor,
     LoadBalancer,
+    LoadBalancerGroup,
     ObjectKind,
     ObjectState,
     Observation,
@@ -32,6 +35,7 @@ from balancer.core.rules import WILDCARD, say
 from balancer.core.statistics import add
 from balancer.db import mapping, tables
 from balancer.db.engine import db_now, locks_rows
+from balancer.db.leases import is_gone
 from balancer.db.mapping import Children, Row, Values
 from balancer.db.networks import SqlNetworkRows
 from balancer.db.tables import (
@@ -623,6 +627,49 @@ class SqlTransaction:
         places = [(each.device_id, each.address, each.port) for each in freed]
         self._delete_rows(tables.reservations, places)
         self.networks.release(addresses={address for _, address, _ in places if address != WILDCARD})
+
+    # --- the service as a whole --------------------------------------------------------
+
+    def workers(self) -> tuple[str, ...]:
+        query = select(tables.workers.c.name).where(tables.workers.c.alive_until > db_now())
+        return tuple(name for name in sorted(self._connection.scalars(query)) if not is_gone(name))
+
+    def figures(self) -> Figures:
+        waiting = (
+            select(func.count().label("number"), (db_now() - func.min(devices.c.waiting_since)).label("longest"))
+            .select_from(devices)
+            .where(
+                devices.c.desired_revision > devices.c.applied_revision,
+                devices.c.admin_state != AdminState.MAINTENANCE.value,
+            )
+        )
+        waits = self._connection.execute(waiting).mappings().one()
+        state = (
+            load_balancers.c.generation,
+            load_balancers.c.applied_generation,
+            load_balancers.c.error_generation.is_not(None).label("failed"),
+        )
+        groups = select(*state, func.count().label("number")).where(load_balancers.c.deleted.is_(False))
+        totals = tables.deployment_totals
+        return Figures(
+            devices=tuple(self.devices()),
+            load_balancers=tuple(
+                LoadBalancerGroup(
+                    generation=row["generation"],
+                    applied_generation=row["applied_generation"],
+                    failed=bool(row["failed"]),
+                    number=row["number"],
+                )
+                for row in self._rows(groups.group_by(*state))
+            ),
+            deployments=tuple(
+                mapping.deployment_total_from(row)
+                for row in self._rows(select(totals).order_by(*totals.primary_key.columns))
+            ),
+            waiting_devices=waits["number"],
+            longest_wait=max(0.0, float(waits["longest"] or 0.0)),
+            workers=self.workers(),
+        )
 
     # --- quotas ------------------------------------------------------------------------
 

@@ -280,7 +280,9 @@ class DeploymentsContract(Suite):
 
     def test_a_worker_deploys_what_many_threads_ask_for(self) -> None:
         devices = [self.register() for _ in range(5)]
-        worker = Worker(self.repository, self.reconciler, threads=3, scan_interval=0.1, observe_interval=60)
+        worker = Worker(
+            self.repository, self.reconciler, name="tests", threads=3, scan_interval=0.1, observe_interval=60
+        )
         runner = threading.Thread(target=worker.run)
         runner.start()
         self.addCleanup(runner.join, 10)

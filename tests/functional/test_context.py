@@ -59,6 +59,7 @@ class TestContext(ApiCase):
         super().setUp()
         self.register()
         self.mine = self.create()
+        self.repository.heartbeat("a worker", 60)
         self.app = ContextMiddleware(self.app)
 
     def status(self, method: str, path: str, environ: Mapping[str, Any], body: Any = None) -> int:

@@ -20,9 +20,6 @@ class TestRoutes(ApiCase):
         link = {"rel": "self", "href": "http://api.example.org:8181/"}
         self.assertIn({"id": "v1.0", "status": "CURRENT", "links": [link]}, answer.json["versions"])
 
-    def test_healthcheck(self) -> None:
-        self.assertEqual({"healthy": True}, self.get("/healthcheck"))
-
     def test_unknown_paths(self) -> None:
         for path in (
             "/foo",
@@ -223,7 +220,7 @@ class TestFailures(ApiCase):
             raise DatabaseUnavailable("The database cannot be reached")
 
         self.service.capabilities = fails  # type: ignore[method-assign, assignment]
-        for path in ("/algorithms", "/healthcheck"):
+        for path in ("/algorithms", "/protocols"):
             answer = self.call("GET", path)
             self.assertEqual((503, "1"), (answer.status, answer.headers["Retry-After"]))
 

@@ -60,6 +60,7 @@ class TestPipeline(ApiCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.repository.heartbeat("a worker", 60)
         server = ThreadingHTTPServer(("127.0.0.1", 0), _Keystone)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="keystone")
         thread.start()

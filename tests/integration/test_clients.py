@@ -7,6 +7,9 @@ import datetime
 import http.client
 import ipaddress
 import json
+import os
+import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -24,8 +27,9 @@ from cryptography.x509.oid import NameOID
 
 from balancer.cmd.tls import tls_context
 from balancer.config import ApiSettings
+from balancer.devbox.processes import free_port
 from balancer.exceptions import ConfigurationError
-from tests.integration.running import Answer, RunningService, eventually, fetch
+from tests.integration.running import Answer, RunningService, children, eventually, fetch
 
 DEVICE = {"name": "d", "type": "dummy", "ip": "192.0.2.1", "user": "u", "password": "p"}
 HEAD = b"POST /devices HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n"
@@ -144,7 +148,7 @@ class TestSlowClients(unittest.TestCase):
         refused = fetch(self.port, "/algorithms")
         self.assertEqual("1", refused.headers["Retry-After"])
         self.assertEqual(503, refused.json["error"]["code"])
-        self.assertEqual(200, fetch(self.port, "/healthcheck").status)
+        self.assertIn("healthy", fetch(self.port, "/healthcheck").json)
         for thread in threads:
             thread.join(10)
         self.assertEqual([202] * 3, [answer.status for answer in answers])
@@ -154,6 +158,41 @@ class TestSlowClients(unittest.TestCase):
 def _send(client: socket.socket, data: bytes) -> None:
     with contextlib.suppress(OSError):
         client.sendall(data)
+
+
+class TestOperations(unittest.TestCase):
+    """The API and its worker are two processes: both show in the figures."""
+
+    def test_health_metrics_and_audit(self) -> None:
+        root = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        port = free_port()
+        options = {"DEFAULT": {"audit_file": str(root / "audit.log")}, "api": {"metrics_port": str(port)}}
+        with RunningService(root / "service", options) as service:
+            assert service.process is not None
+            eventually(lambda: service.call("GET", "/healthcheck").status == 200, "the worker is alive")
+            (worker,) = service.call("GET", "/healthcheck").json["workers"]
+            self.assertIn(f"/{children(service.process.pid)[0]}/", worker)
+            device_id = service.call("POST", "/devices", DEVICE).json["device"]["id"]
+            service.create({"protocol": "TCP"})
+            text = fetch(port, "/metrics").text
+            applied = re.search(rf'balancer_deployments_total{{device="{device_id}",outcome="applied",.*}} (.*)', text)
+            assert applied is not None, text
+            self.assertGreaterEqual(float(applied[1]), 1)
+            self.assertIn('balancer_http_requests_total{method="POST",route="/devices",status="200"} 1.0', text)
+            self.assertEqual(404, fetch(port, "/devices").status)
+            self.assertEqual(200, fetch(service.port, "/metrics").status)
+            worker_pid = children(service.process.pid)[0]
+            os.kill(worker_pid, signal.SIGKILL)
+            eventually(
+                lambda: worker not in service.call("GET", "/healthcheck").json["workers"], "a dead worker is missed"
+            )
+            eventually(lambda: service.call("GET", "/healthcheck").status == 200, "its successor is alive")
+        events = [json.loads(line) for line in (root / "audit.log").read_text().splitlines()]
+        self.assertEqual(
+            ["POST /devices", "POST /{tenant}/loadbalancers"], [event["action"] for event in events], events
+        )
+        self.assertNotIn(" balancer.audit ", service.log.read_text())
+        self.assertRegex(service.log.read_text(), rf"balancer.api.\S+ \[{events[0]['request_id']}\]: ")
 
 
 class TestTls(unittest.TestCase):

@@ -13,7 +13,7 @@ from oslo_config import cfg
 from oslo_policy import generator
 
 from balancer import config
-from balancer.api import versions
+from balancer.api import health, metrics, versions
 from balancer.api.v1 import routes
 from balancer.config import Settings
 from balancer.core.service import Service
@@ -73,7 +73,13 @@ class TestRoutes(unittest.TestCase):
         service = cast(Service, None)
         served = {
             (method, path)
-            for path, methods in {**versions.table(service), **routes.table(service, Settings())}.items()
+            for table in (
+                versions.table(service),
+                health.table(service),
+                metrics.table(service),
+                routes.table(service, Settings()),
+            )
+            for path, methods in table.items()
             for method in methods
         }
         # Said in a sentence: these answer behind a project's name too.

@@ -91,9 +91,7 @@ class TestFile(unittest.TestCase):
 
     def test_it_replaces_what_it_names(self) -> None:
         changed = self.load(
-            f'"{WRITE.name}": "role:operator"\n'
-            f'"{ADMIN.name}": "rule:admin or rule:auditor"\n'
-            '"auditor": "role:auditor"'
+            f'"{WRITE.name}": "role:operator"\n"{ADMIN.name}": "rule:admin or rule:auditor"\n"auditor": "role:auditor"'
         )
         self.assertTrue(changed.authorise(WRITE, caller("operator"), "theirs").every_project)
         self.assertTrue(changed.authorise(ADMIN, caller("auditor")).acts_everywhere)

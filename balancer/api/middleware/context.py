@@ -45,7 +45,7 @@ class ContextMiddleware:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         caller = caller_of(environ)
         path = environ.get("PATH_INFO", "").rstrip("/") or "/"
+        environ[CALLER] = caller or _NOBODY
         if caller is None and path not in OPEN_PATHS:
             return self._refuse(environ, start_response)
-        environ[CALLER] = caller or _NOBODY
         return self._app(environ, start_response)

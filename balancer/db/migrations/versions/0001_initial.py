@@ -401,6 +401,24 @@ def upgrade() -> None:
     )
     op.create_index("ix_l7_rules_l7_policy_id", "l7_rules", ["l7_policy_id"])
     op.create_table(
+        "deployment_totals",
+        sa.Column("device_id", sa.String(length=32), nullable=False),
+        sa.Column("outcome", sa.String(length=32), nullable=False),
+        sa.Column("plan", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["device_id"], ["devices.id"], name="fk_deployment_totals_device_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("device_id", "outcome", "plan", name="pk_deployment_totals"),
+    )
+    op.create_table(
+        "workers",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("alive_until", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_workers"),
+    )
+    op.create_table(
         "quotas",
         sa.Column("project_id", sa.String(length=255), nullable=False),
         sa.Column("load_balancer", sa.Integer(), nullable=True),
@@ -431,6 +449,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("removed_objects")
     op.drop_table("quotas")
+    op.drop_table("workers")
+    op.drop_table("deployment_totals")
     op.drop_table("l7_rules")
     op.drop_table("l7_policies")
     op.drop_table("session_persistences")
