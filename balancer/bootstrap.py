@@ -31,9 +31,11 @@ from balancer.core.quotas import UNLIMITED
 from balancer.core.reconciler import Reconciler
 from balancer.core.service import Service
 from balancer.core.worker import Worker
-from balancer.db.engine import Engine, make_engine
+from balancer.db import migrations, secrets
+from balancer.db.engine import Engine, make_engine, sqlite_path
 from balancer.db.leases import SqlLeases, make_owner
 from balancer.db.repository import SqlRepository
+from balancer.db.secrets import KeyFile
 from balancer.drivers.registry import Registry
 from balancer.exceptions import ConfigurationError
 
@@ -74,14 +76,43 @@ class Parts:
 
     settings: Settings
     engine: Engine
+    keys: KeyFile
     repository: SqlRepository
     drivers: Registry
 
 
 def make_parts(settings: Settings) -> Parts:
     engine = make_engine(settings.sql_connection)
-    repository = SqlRepository(engine, keep_deployments=settings.worker.keep_deployments)
-    return Parts(settings=settings, engine=engine, repository=repository, drivers=Registry(settings))
+    keys = key_file(settings, engine)
+    repository = SqlRepository(engine, secrets=keys, keep_deployments=settings.worker.keep_deployments)
+    return Parts(settings=settings, engine=engine, keys=keys, repository=repository, drivers=Registry(settings))
+
+
+def key_file(settings: Settings, engine: Engine) -> KeyFile:
+    """The keys of the secrets in the database; the file is not read yet."""
+    beside = sqlite_path(engine)
+    default = Path("balancer.key") if beside is None else beside.with_name(f"{beside.name}.key")
+    return KeyFile(Path(settings.key_file or default).resolve())
+
+
+def sync(settings: Settings) -> None:
+    """Bring database and keys to what this version needs. Raises `ConfigurationError`, `DatabaseUnavailable`."""
+    engine = make_engine(settings.sql_connection)
+    migrations.sync(engine)
+    secrets.sync(engine, key_file(settings, engine))
+
+
+def rotate_keys(settings: Settings, *, keep_old: bool) -> tuple[int, KeyFile]:
+    """Encrypt all secrets anew; how many devices, and the file of the new key. Raises what `check` raises."""
+    parts = make_parts(settings)
+    parts.repository.check_synced()
+    return secrets.rotate(parts.engine, parts.keys, keep_old=keep_old), parts.keys
+
+
+def check(parts: Parts) -> None:
+    """Raises `DatabaseNotSynced`, or `KeysUnavailable`, unless database and keys are what this version needs."""
+    parts.repository.check_synced()
+    secrets.check(parts.engine, parts.keys)
 
 
 def make_service(parts: Parts, notifier: Notifier) -> Service:
@@ -158,7 +189,7 @@ def app_factory(global_conf: Mapping[str, Any], **local_conf: Any) -> WsgiApp:
     if provided is None:
         settings, _ = config.load(["--config-file", global_conf["__file__"]])
         parts = make_parts(settings)
-        parts.repository.check_synced()
+        check(parts)
         provided = make_service(parts, NoNotifier()), settings
     return make_app(*provided)
 

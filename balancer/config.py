@@ -181,6 +181,15 @@ POLICY_OPTS: tuple[cfg.Opt, ...] = (
     ),
 )
 
+SECRETS_OPTS: tuple[cfg.Opt, ...] = (
+    cfg.StrOpt(
+        "key_file",
+        help="The file with the keys that the devices' passwords and private keys are encrypted with; --dbsync makes "
+        "it. All processes that use one database need the same. Default: the file of an SQLite database with .key "
+        "behind its name; with another database balancer.key in the working directory.",
+    ),
+)
+
 GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "DEFAULT": DEFAULT_OPTS,
     "sql": SQL_OPTS,
@@ -190,6 +199,7 @@ GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "quotas": QUOTA_OPTS,
     "network": NETWORK_OPTS,
     "oslo_policy": POLICY_OPTS,
+    "secrets": SECRETS_OPTS,
 }
 
 
@@ -257,6 +267,7 @@ class Settings:
     quotas: Mapping[str, int] = field(default_factory=dict)
     network: NetworkSettings = NetworkSettings()
     policy_file: str | None = None
+    key_file: str | None = None
     config_files: tuple[str, ...] = ()
 
 
@@ -341,6 +352,7 @@ def _freeze(conf: cfg.ConfigOpts, weights: Mapping[str, float]) -> Settings:
         worker=WorkerSettings(**{opt.name: conf.worker[opt.name] for opt in WORKER_OPTS}),
         ssh=SshSettings(**{opt.name: conf.ssh[opt.name] for opt in SSH_OPTS}),
         quotas={opt.name: conf.quotas[opt.name] for opt in QUOTA_OPTS},
+        key_file=conf.secrets.key_file,
         network=NetworkSettings(**{opt.name: conf.network[opt.name] for opt in NETWORK_OPTS}),
         policy_file=conf.oslo_policy.policy_file,
         config_files=files,

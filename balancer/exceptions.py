@@ -85,6 +85,10 @@ class ConfigurationError(BalancerError):
     """The service's own configuration is wrong; the message says which option and how to mend it."""
 
 
+class KeysUnavailable(ConfigurationError):
+    """The keys by which secrets are stored are missing, or are others."""
+
+
 class DatabaseUnavailable(BalancerError):
     """The database cannot be reached or stayed locked for too long."""
 

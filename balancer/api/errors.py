@@ -35,6 +35,7 @@ STATUSES: Mapping[type[exceptions.BalancerError], HTTPStatus] = {
     exceptions.Conflict: HTTPStatus.CONFLICT,
     exceptions.StaleGeneration: HTTPStatus.CONFLICT,
     exceptions.DeviceError: HTTPStatus.BAD_GATEWAY,
+    exceptions.KeysUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     exceptions.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     exceptions.DatabaseNotSynced: HTTPStatus.SERVICE_UNAVAILABLE,
     exceptions.LeaseLost: HTTPStatus.SERVICE_UNAVAILABLE,

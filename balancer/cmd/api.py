@@ -28,7 +28,6 @@ from balancer.cluster.local import PipeNotifier  # noqa: E402
 from balancer.cmd import http  # noqa: E402
 from balancer.cmd.tls import tls_context  # noqa: E402
 from balancer.config import Settings  # noqa: E402
-from balancer.db.migrations import sync  # noqa: E402
 from balancer.exceptions import BalancerError, DatabaseNotSynced  # noqa: E402
 
 _LOG = logging.getLogger(__name__)
@@ -97,7 +96,7 @@ class WorkerChild:
 def _serve(settings: Settings, arguments: Sequence[str]) -> None:
     tls = tls_context(settings.api)
     parts = bootstrap.make_parts(settings)
-    parts.repository.check_synced()
+    bootstrap.check(parts)
     notifier = PipeNotifier(eventlet.patcher.original("os").write)
     service = bootstrap.make_service(parts, notifier)
     app = bootstrap.load_pipeline(service, settings)
@@ -145,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings, conf = config.load(arguments, prog="balancer-api", extra=_CLI)
         bootstrap.configure_logging(settings)
         if conf.dbsync:
-            sync(bootstrap.make_engine(settings.sql_connection))
+            bootstrap.sync(settings)
             return 0
         _serve(settings, arguments)
     except DatabaseNotSynced as error:

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings, conf = config.load(arguments, prog="balancer-worker", extra=_CLI)
         bootstrap.configure_logging(settings)
         parts = bootstrap.make_parts(settings)
-        parts.repository.check_synced()
+        bootstrap.check(parts)
         worker = bootstrap.make_worker(parts)
     except DatabaseNotSynced as error:
         # The message ends with the command; it is meant for the same database.

@@ -125,9 +125,21 @@ class AdminState(enum.StrEnum):
 # --- devices -----------------------------------------------------------------
 
 
+class Sealed(str):
+    """A secret in the form in which it is stored. Only the repository can open it, and does so for whoever deploys."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Sealed()"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """How to log in: one of a password, a private key (PEM text) or the path of a key file on this host."""
+    """How to log in: one of a password, a private key (PEM text) or the path of a key file on this host.
+
+    Password and private key are `Sealed` in a device that comes from a transaction, and open in a `DeviceSpec`.
+    """
 
     password: str | None = field(default=None, repr=False)
     private_key: str | None = field(default=None, repr=False)

@@ -7,8 +7,8 @@ among what is to be written: the repository knows the time.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from balancer.core.model import (
@@ -49,6 +49,7 @@ from balancer.core.model import (
     Quotas,
     Reservation,
     Rotation,
+    Sealed,
     SessionPersistence,
     Timeouts,
     VirtualIp,
@@ -63,9 +64,13 @@ Key = tuple[Any, ...]
 # --- devices -----------------------------------------------------------------------
 
 
-def device_values(device: Device) -> Values:
-    """The device's own attributes: not its revisions, error or observation."""
+def device_values(device: Device, seal: Callable[[str], str]) -> Values:
+    """The device's own attributes: not its revisions, error or observation. `seal` encrypts."""
     endpoint, offered = device.endpoint, device.capabilities
+
+    def sealed(secret: str | None) -> str | None:
+        return secret if secret is None or isinstance(secret, Sealed) else seal(secret)
+
     return {
         "id": device.id,
         "name": device.name,
@@ -74,8 +79,8 @@ def device_values(device: Device) -> Values:
         "host": endpoint.host,
         "port": endpoint.port,
         "username": endpoint.username,
-        "password": endpoint.credential.password,
-        "private_key": endpoint.credential.private_key,
+        "password": sealed(endpoint.credential.password),
+        "private_key": sealed(endpoint.credential.private_key),
         "key_filename": endpoint.credential.key_filename,
         "host_key": endpoint.host_key,
         "capabilities": offered and {"algorithms": offered.algorithms, "protocols": offered.protocols},
@@ -100,7 +105,9 @@ def device_from(row: Row, observation: Observation | None) -> Device:
             port=row["port"],
             username=row["username"],
             credential=Credential(
-                password=row["password"], private_key=row["private_key"], key_filename=row["key_filename"]
+                password=None if row["password"] is None else Sealed(row["password"]),
+                private_key=None if row["private_key"] is None else Sealed(row["private_key"]),
+                key_filename=row["key_filename"],
             ),
             host_key=row["host_key"],
         ),
@@ -124,6 +131,17 @@ def device_from(row: Row, observation: Observation | None) -> Device:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
+
+
+def opened(device: Device, open_sealed: Callable[[str], str]) -> Device:
+    """The device with its credential open."""
+    credential = device.endpoint.credential
+
+    def plain(secret: str | None) -> str | None:
+        return open_sealed(secret) if isinstance(secret, Sealed) else secret
+
+    credential = replace(credential, password=plain(credential.password), private_key=plain(credential.private_key))
+    return replace(device, endpoint=replace(device.endpoint, credential=credential))
 
 
 def observation_values(observation: Observation) -> Values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from balancer.core.model import (
     AdminState,
     Applied,
     Candidate,
+    Device,
     DeviceSpec,
     Lease,
     Observation,
@@ -25,8 +27,12 @@ from balancer.db import engine as database
 from balancer.db.engine import db_now
 from balancer.db.leases import gone_owners, is_mine, lost
 from balancer.db.mapping import Row, Values
+from balancer.db.secrets import Secrets
 from balancer.db.tables import device_observations, devices, leases, load_balancers, reservations, workers
 from balancer.db.transaction import SqlTransaction
+from balancer.exceptions import KeysUnavailable
+
+_LOG = logging.getLogger(__name__)
 
 _LONG_GONE = 3600.0
 """Seconds after which a worker that no longer tells that it is alive is forgotten."""
@@ -47,9 +53,11 @@ _DEPLOYMENT_COLUMNS = (
 class SqlRepository:
     """Every method is a transaction of its own. Raises `DatabaseUnavailable` besides what is said."""
 
-    def __init__(self, engine: Engine, *, keep_deployments: int = 100) -> None:
-        """`keep_deployments`: how many of each device stay in the history."""
+    def __init__(self, engine: Engine, *, secrets: Secrets | None = None, keep_deployments: int = 100) -> None:
+        """`secrets` encrypts and decrypts the credentials of devices; without it none can be stored or used.
+        `keep_deployments`: how many of each device stay in the history."""
         self._engine = engine
+        self._secrets = secrets
         self._keep_deployments = keep_deployments
 
     @contextlib.contextmanager
@@ -60,7 +68,7 @@ class SqlRepository:
     @contextlib.contextmanager
     def write(self) -> Iterator[SqlTransaction]:
         with database.write(self._engine) as connection:
-            yield SqlTransaction(connection, writing=True)
+            yield SqlTransaction(connection, writing=True, secrets=self._secrets)
 
     def check_synced(self) -> None:
         migrations.check(self._engine)
@@ -163,7 +171,7 @@ class SqlRepository:
             balancers = sorted(transaction.load_balancers(device_id=device_id), key=lambda each: each.id)
             monitor_ids = {i for each in balancers for pool in each.pools for i in pool.health_monitor_ids}
             return DeviceSpec(
-                device=transaction.device(device_id),
+                device=self._opened(transaction.device(device_id)),
                 load_balancers=tuple(balancers),
                 monitors=tuple(transaction.monitors(sorted(monitor_ids))),
                 revision=state["desired_revision"],
@@ -173,6 +181,14 @@ class SqlRepository:
                 look_asked=bool(state["look_asked"]),
                 deployable=bool(state["deployable"]),
             )
+
+    def _opened(self, device: Device) -> Device:
+        """What cannot be opened is left as it is, for the driver to tell: it concerns this device alone."""
+        try:
+            return device if self._secrets is None else mapping.opened(device, self._secrets.open)
+        except KeysUnavailable as error:
+            _LOG.error("The credential of device %s: %s", device.id, error)
+            return device
 
     # --- what was done -------------------------------------------------------------
 

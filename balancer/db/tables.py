@@ -138,6 +138,15 @@ devices = Table(
     UniqueConstraint("host", "port", "config_path"),
 )
 
+# One row, by which the keys that the devices' passwords and private keys are encrypted with are known; none before
+# anything was encrypted.
+encryption = Table(
+    "encryption",
+    metadata,
+    Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    _text("probe"),
+)
+
 device_observations = Table(
     "device_observations",
     metadata,

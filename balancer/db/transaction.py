@@ -38,6 +38,8 @@ from balancer.db.engine import db_now, locks_rows
 from balancer.db.leases import is_gone
 from balancer.db.mapping import Children, Row, Values
 from balancer.db.networks import SqlNetworkRows
+from balancer.db.secrets import Secrets
+from balancer.db.secrets import lock as lock_keys
 from balancer.db.tables import (
     deployments,
     device_observations,
@@ -57,7 +59,7 @@ from balancer.db.tables import (
     session_persistences,
     virtual_ips,
 )
-from balancer.exceptions import BalancerError, Conflict, NotFound, StaleGeneration
+from balancer.exceptions import BalancerError, Conflict, KeysUnavailable, NotFound, StaleGeneration
 
 _T = TypeVar("_T")
 
@@ -78,8 +80,10 @@ class SqlTransaction:
     different orders (moves) are told apart by the database, and one of them is repeated.
     """
 
-    def __init__(self, connection: Connection, *, writing: bool = False) -> None:
+    def __init__(self, connection: Connection, *, writing: bool = False, secrets: Secrets | None = None) -> None:
+        """`secrets` encrypts the credentials of devices; without it no device that has one can be stored."""
         self._connection = connection
+        self._secrets = secrets
         self._locking = writing and locks_rows(connection)
         self._locked: set[str] = set()
         self._now = datetime.now(UTC)
@@ -137,6 +141,7 @@ class SqlTransaction:
 
     def add_device(self, device: Device) -> None:
         self._refuse_same_location(device)
+        values = self._device_values(device)
         counters = {
             "desired_revision": device.desired_revision,
             "applied_revision": device.applied_revision,
@@ -145,20 +150,29 @@ class SqlTransaction:
             "waiting_since": self.clock(),
         }
         with self._refusing_same_location(device):
-            self._insert_rows(devices, [{**mapping.device_values(device), **counters}])
+            self._insert_rows(devices, [{**values, **counters}])
         self._connection.execute(insert(leases).values(device_id=device.id, epoch=0, expires_at=0.0))
 
     def save_device(self, device: Device) -> None:
         self._lock(device.id)
         before = self._device_row(device.id)
         self._refuse_same_location(device)
-        if mapping.difference([before], [mapping.device_values(device)], ("id",)).changed:
+        values = self._device_values(device)
+        if mapping.difference([before], [values], ("id",)).changed:
             with self._refusing_same_location(device):
                 self._connection.execute(
-                    update(devices)
-                    .where(devices.c.id == device.id)
-                    .values(**mapping.device_values(device), updated_at=self._now)
+                    update(devices).where(devices.c.id == device.id).values(**values, updated_at=self._now)
                 )
+
+    def _device_values(self, device: Device) -> Values:
+        def seal(text: str) -> str:
+            if self._secrets is None:
+                raise KeysUnavailable("There are no keys to store a credential with")
+            # The keys that are seen from now on are those that count until the end.
+            lock_keys(self._connection)
+            return self._secrets.seal(text)
+
+        return mapping.device_values(device, seal)
 
     def delete_device(self, device_id: str) -> None:
         self._lock(device_id)

@@ -9,8 +9,10 @@ import base64
 import functools
 import hashlib
 import io
+import ipaddress
 import logging
 import os
+import re
 import shlex
 import socket
 import threading
@@ -21,8 +23,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import paramiko
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from balancer.core.model import Credential, Endpoint
+from balancer.core.model import Credential, Endpoint, Sealed
 from balancer.exceptions import DeviceError, TerminalDeviceError, TransientDeviceError
 
 LOG = logging.getLogger(__name__)
@@ -119,6 +123,27 @@ def _key_words(line: str) -> tuple[str, str]:
 def normal_host_key(line: str) -> str:
     """The line without its comment. Raises `ValueError` when it is none."""
     return " ".join(_key_words(line))
+
+
+def new_key_pair() -> tuple[str, str]:
+    """An Ed25519 key for logging in: the text of its private file, and ``ssh-ed25519 AAAA…``."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    return private, key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def authorized_keys_line(public: str, comment: str, *, source: str | None = None) -> str:
+    """The line that lets a device be managed with the key: commands and channels to sockets, no terminal, agent or X11.
+
+    `source`: the addresses or networks from where, with commas between them. Raises `ValueError`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.@:+ -]{1,64}", comment):
+        raise ValueError("the comment may have up to 64 letters, digits and _ . @ : + -")
+    options = "restrict,port-forwarding"
+    if source is not None:
+        networks = [str(ipaddress.ip_network(each.strip())) for each in source.split(",")]
+        options += f',from="{",".join(networks)}"'
+    return f"{options} {public} {comment}"
 
 
 @functools.lru_cache(maxsize=256)
@@ -370,6 +395,11 @@ class Connection:
 
     def _authenticate(self, transport: paramiko.Transport) -> None:
         user, credential = self.endpoint.username, self.endpoint.credential
+        if isinstance(credential.private_key or credential.password, Sealed):
+            raise TerminalDeviceError(
+                f"{self.where}: the stored credential cannot be opened with the keys of [secrets] key_file: bring the "
+                "right file back and retry, or give the device a new credential"
+            )
         try:
             if credential.private_key is not None or credential.key_filename is not None:
                 transport.auth_publickey(user, _load_key(credential))

@@ -15,6 +15,7 @@ from balancer.db import migrations, tables
 from balancer.db.engine import make_engine
 from balancer.db.leases import SqlLeases, make_owner
 from balancer.db.repository import SqlRepository
+from balancer.db.secrets import Keys, new_key
 from tests.contract import servers
 
 
@@ -32,7 +33,8 @@ class DatabaseCase(unittest.TestCase):
 
     def setUp(self) -> None:
         self.url, self.engine = self.make_database()
-        self.repository = SqlRepository(self.engine)
+        self.secrets = Keys([new_key()])
+        self.repository = SqlRepository(self.engine, secrets=self.secrets)
         self.leases = SqlLeases(self.engine, make_owner(), 60.0)
 
     def query(self, statement: str, **parameters: object) -> list[tuple[object, ...]]:

@@ -63,7 +63,7 @@ def without_times(diff: str) -> str:
 class HistoryContract(Steps):
     def setUp(self) -> None:
         super().setUp()
-        self.repository = SqlRepository(self.engine, keep_deployments=KEPT)
+        self.repository = SqlRepository(self.engine, secrets=self.secrets, keep_deployments=KEPT)
         self.device = self.add_device()
         self.lease_held = self.lease(self.device.id)
 
@@ -193,7 +193,7 @@ class HistoryContract(Steps):
         self.assertRaises(NotFound, self.one, 3)
         self.assertEqual(4, self.one(4).number)
         # With fewer to be kept, the next one removes the others.
-        self.repository = SqlRepository(self.engine, keep_deployments=1)
+        self.repository = SqlRepository(self.engine, secrets=self.secrets, keep_deployments=1)
         self.bump()
         self.applied()
         self.assertEqual([9], [each.number for each in self.history()])

@@ -18,6 +18,7 @@ from alembic.migration import MigrationContext
 from balancer.db import migrations, tables
 from balancer.db.engine import make_engine, migration, write
 from balancer.db.repository import SqlRepository
+from balancer.db.secrets import Keys, new_key
 from balancer.exceptions import ConfigurationError, DatabaseNotSynced, DatabaseUnavailable
 from tests.contract import samples
 from tests.contract.databases import DatabaseCase, Mariadb, Postgresql, SqliteFile
@@ -196,7 +197,7 @@ class TestNewSqliteFile(unittest.TestCase):
         before = os.umask(0)
         self.addCleanup(os.umask, before)
         migrations.sync(self.engine)
-        repository = SqlRepository(self.engine)
+        repository = SqlRepository(self.engine, secrets=Keys([new_key()]))
         repository.check_synced()
         with repository.write() as tx:
             tx.add_device(samples.device())

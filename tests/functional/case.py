@@ -26,6 +26,7 @@ from balancer.db import migrations, tables
 from balancer.db.engine import make_engine
 from balancer.db.leases import SqlLeases, make_owner
 from balancer.db.repository import SqlRepository
+from balancer.db.secrets import Keys, new_key
 from balancer.drivers.registry import Registry
 
 DEVICE: Mapping[str, Any] = {
@@ -91,7 +92,8 @@ class ApiCase(unittest.TestCase):
         )
         self.registry = Registry(self.settings)
         self.addCleanup(self.registry.close)
-        self.repository = SqlRepository(self.engine)
+        self.secrets = Keys([new_key()])
+        self.repository = SqlRepository(self.engine, secrets=self.secrets)
         self.notifier = WorkerNotifier()
         self.service = self._make_service()
         self.app = make_app(self.service, self.settings)

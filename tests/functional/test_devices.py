@@ -112,7 +112,8 @@ class TestDevice(ApiCase):
             before.pop(volatile), after.pop(volatile)
         self.assertEqual(before, after)
         with self.repository.read() as tx:
-            self.assertEqual(DEVICE["password"], tx.devices()[0].endpoint.credential.password)
+            stored = tx.devices()[0].endpoint.credential.password
+        self.assertEqual(DEVICE["password"], self.secrets.open(stored or ""))
 
     def test_another_secret_replaces_the_present_one(self) -> None:
         path = f"/devices/{self.register()}"

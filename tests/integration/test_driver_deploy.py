@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from balancer.cmd import manage
 from balancer.core.model import (
     Credential,
     HealthMonitor,
@@ -195,6 +197,29 @@ class TestLogin(DeployingCase):
                 seen = self.driver.observe(device_of(host, endpoint={"credential": credential}))
                 self.assertTrue(seen.reachable, seen.sentence)
                 self.assertEqual(host.host_key.split()[:2], (seen.host_key or "").split())
+
+    def test_the_line_that_device_keygen_prints_suffices(self) -> None:
+        (backend,) = self.backends(1)
+        host, port = self.host(), self.port()
+        allowed = host.root / "etc/ssh/authorized_keys"
+        for name, source, lets_in in (("here", "127.0.0.0/8,::1", True), ("there", "192.0.2.0/24", False)):
+            key_file, printed = self.directory / name, io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                self.assertEqual(0, manage.main(["device-keygen", str(key_file), "--from", source]))
+            (line,) = (each for each in printed.getvalue().splitlines() if "ssh-ed25519" in each)
+            self.assertTrue(line.startswith('restrict,port-forwarding,from="'), line)
+            allowed.write_text(f"{line}\n")
+            device = device_of(host, endpoint={"credential": Credential(key_filename=str(key_file))})
+            if not lets_in:
+                self.assertIn("refused the login", self.driver.observe(device).sentence)
+                continue
+            # Commands, what is sent to them, and the channels to the sockets.
+            balancer = load_balancer([backend.port], port)
+            self.deploy(device, balancer)
+            self.assertEqual(page(backend.port), fetch(port).text)
+            seen = self.driver.observe(device)
+            assert seen.sample is not None, seen.sentence
+            self.assertIn(balancer.listeners[0].id, {each.object_id for each in seen.sample.objects})
 
     def test_a_wrong_password_is_terminal_and_named(self) -> None:
         host = self.host(haproxy="none")

@@ -38,7 +38,7 @@ class Handlers:
         return self._write(
             request,
             lambda service: service.register_device(request.caller, device),
-            lambda stored: reply({"device": views.device(stored, reveal=True)}),
+            lambda stored: reply({"device": views.device(stored, sent=device.endpoint.credential)}),
         )
 
     def show_device(self, request: Request) -> webob.Response:

@@ -11,6 +11,7 @@ from balancer.api.v1 import names, objects
 from balancer.api.v1.objects import Balancer, ListenerAt
 from balancer.core.model import (
     Counters,
+    Credential,
     Deployment,
     Device,
     HealthMonitor,
@@ -59,17 +60,12 @@ def _deployed(tree: Tree) -> str:
 # --- devices -------------------------------------------------------------------------------
 
 
-def device(item: Device, *, reveal: bool = False) -> View:
-    """`reveal`: with its secrets, for the reply to the one who just sent them."""
+def device(item: Device, *, sent: Credential | None = None) -> View:
+    """`sent`: its secrets, for the reply to the one who just sent them."""
     status, reason = device_status(item)
     view = {**objects.DEVICE.view(item), "status": status.value, "status_reason": reason, **_times(item)}
-    if reveal:
-        credential = item.endpoint.credential
-        view |= {
-            key: value
-            for key, value in (("password", credential.password), ("private_key", credential.private_key))
-            if value
-        }
+    if sent is not None:
+        view |= {key: value for key, value in (("password", sent.password), ("private_key", sent.private_key)) if value}
     return view
 
 

@@ -20,6 +20,7 @@ from balancer.core.model import (
     LoadBalancer,
     Observation,
     Preview,
+    Sealed,
 )
 from balancer.drivers import ssh
 from balancer.drivers.haproxy import addresses, deploy, file, names, render, rights, runtime, states
@@ -98,9 +99,10 @@ class HAProxyDriver:
                 endpoint = replace(endpoint, host_key=ssh.normal_host_key(endpoint.host_key))
             except ValueError as error:
                 raise InvalidInput(f"host_key: {error}", field="host_key") from None
-        if endpoint.credential.private_key is not None:
+        key = endpoint.credential.private_key
+        if key is not None and not isinstance(key, Sealed):
             try:
-                ssh.check_private_key(endpoint.credential.private_key)
+                ssh.check_private_key(key)
             except DeviceError as error:
                 raise InvalidInput(str(error), field="private_key") from None
         return replace(

@@ -51,6 +51,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("host", "port", "config_path", name="uq_devices_host_port_config_path"),
     )
     op.create_table(
+        "encryption",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("probe", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_encryption"),
+    )
+    op.create_table(
         "health_monitors",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("project_id", sa.String(length=255), nullable=False),
@@ -470,4 +476,5 @@ def downgrade() -> None:
     op.drop_table("object_statistics")
     op.drop_table("device_observations")
     op.drop_table("health_monitors")
+    op.drop_table("encryption")
     op.drop_table("devices")
