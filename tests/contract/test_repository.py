@@ -63,8 +63,10 @@ else:
 ROOT = Path(__file__).resolve().parents[2]
 
 
-# Quotas are a project's; that addresses are given back is in `test_networks`; keys are everybody's.
-NOT_OF_A_DEVICE = {"encryption", "fixed_ips", "network_ports", "networks", "quotas", "removed_objects", "subnets"}
+# Quotas are a project's; that addresses are given back is in `test_networks`; keys and workers are everybody's.
+NOT_OF_A_DEVICE = {
+    *("encryption", "fixed_ips", "network_ports", "networks", "quotas", "removed_objects", "subnets", "workers"),
+}
 
 
 class Steps(Suite):
