@@ -54,14 +54,14 @@ class Request(webob.Request):
 
     def flag(self, name: str) -> bool:
         """A yes-or-no of the query string; absent is no."""
-        value = (self._query(name) or "0").lower()
+        value = (self.query_text(name) or "0").lower()
         if value not in (*_TRUE, *_FALSE):
             raise InvalidInput(f"{name} must be 1 or 0", field=name)
         return value in _TRUE
 
     def number(self, name: str, default: int, *, least: int, most: int) -> int:
         """A whole number of the query string. Raises `InvalidInput`."""
-        text = self._query(name)
+        text = self.query_text(name)
         if text is None:
             return default
         value = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else least - 1
@@ -69,8 +69,8 @@ class Request(webob.Request):
             raise InvalidInput(f"{name} must be a whole number from {least} to {most}", field=name)
         return value
 
-    def _query(self, name: str) -> str | None:
-        """The last one of that name."""
+    def query_text(self, name: str) -> str | None:
+        """A text of the query string; the last one of that name."""
         query = parse_qs(self.environ.get("QUERY_STRING", ""), keep_blank_values=True, errors="replace")
         values: list[str] = query.get(name, [])
         return values[-1] if values else None

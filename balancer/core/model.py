@@ -564,6 +564,17 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Of a list: what comes after the object of the id `marker`, `limit` at most; all of it when they are None."""
+
+    marker: str | None = None
+    limit: int | None = None
+
+
+WHOLE = Page()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
     """(device, address, port) belongs to one load balancer. `address` is normalised, ``"*"`` the wildcard."""
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from balancer.core import preview, quotas, rules
 from balancer.core.changes import Change
 from balancer.core.model import (
+    WHOLE,
     AdminState,
     Algorithm,
     Caller,
@@ -21,6 +23,7 @@ from balancer.core.model import (
     Device,
     DeviceSpec,
     Figures,
+    Page,
     Preview,
     Protocol,
     QuotaResource,
@@ -43,6 +46,8 @@ from balancer.exceptions import (
     NotOwned,
     StaleGeneration,
 )
+
+_T = TypeVar("_T")
 
 _POLL_FIRST, _POLL_LONGEST = 0.005, 0.1
 
@@ -75,10 +80,11 @@ class Service:
 
     # --- devices ---------------------------------------------------------------
 
-    def devices(self, caller: Caller) -> list[Device]:
+    def devices(self, caller: Caller, page: Page = WHOLE) -> list[Device]:
+        """The oldest first. Raises `InvalidInput` for a page after a device that is not there."""
         _require_admin(caller)
         with self._repository.read() as tx:
-            return tx.devices()
+            return _cut(tx.devices(), page, lambda each: each.id)
 
     def device(self, caller: Caller, device_id: str) -> Device:
         _require_admin(caller)
@@ -214,11 +220,12 @@ class Service:
 
     # --- load balancers ----------------------------------------------------------
 
-    def load_balancers(self, caller: Caller, project_id: str) -> list[Shown]:
-        """All of the project, the oldest first."""
+    def load_balancers(self, caller: Caller, project_id: str, page: Page = WHOLE) -> list[Shown]:
+        """Those of the project, the oldest first. Raises `InvalidInput` for a page after one that is not there."""
         _require_project(caller, project_id)
         with self._repository.read() as tx:
-            return self._memory.shown(tx, tx.stamps(project_id=project_id))
+            stamps = tx.stamps(project_id=project_id)
+            return self._memory.shown(tx, _cut(stamps, page, lambda each: each.load_balancer_id))
 
     def load_balancer(self, caller: Caller, project_id: str, load_balancer_id: str) -> Shown:
         """Raises `NotFound`."""
@@ -528,6 +535,16 @@ def _polls(seconds: float) -> Iterator[None]:
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, _POLL_LONGEST)
         yield
+
+
+def _cut(listed: list[_T], page: Page, id_of: Callable[[_T], str]) -> list[_T]:
+    first = 0
+    if page.marker is not None:
+        ids = [id_of(each) for each in listed]
+        if page.marker not in ids:
+            raise InvalidInput("marker must be the id of something in the list", field="marker")
+        first = ids.index(page.marker) + 1
+    return listed[first:] if page.limit is None else listed[first : first + page.limit]
 
 
 def _require_admin(caller: Caller) -> None:

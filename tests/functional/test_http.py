@@ -203,7 +203,7 @@ class TestFailures(ApiCase):
     worker = False
 
     def test_what_nobody_expected_is_logged_and_not_shown(self) -> None:
-        def fails(caller: object) -> None:
+        def fails(*_: object) -> None:
             raise RuntimeError("secret detail")
 
         self.service.devices = fails  # type: ignore[method-assign, assignment]

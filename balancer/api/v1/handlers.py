@@ -14,13 +14,14 @@ from balancer.api.wsgi import Request, reply, to_json
 from balancer.config import Settings
 from balancer.core import changes
 from balancer.core.changes import Change
-from balancer.core.model import Device, Statistics, Tree
+from balancer.core.model import Device, Page, Statistics, Tree
 from balancer.core.service import Service
 from balancer.core.shown import Shown
 
 _Result = TypeVar("_Result")
 
 _MOST_DEPLOYMENTS = 1000
+_LONGEST_PAGE = 1000
 
 
 class Handlers:
@@ -31,7 +32,9 @@ class Handlers:
     # --- devices ---------------------------------------------------------------------------
 
     def list_devices(self, request: Request) -> webob.Response:
-        return reply({"devices": [views.device(item) for item in self._service.devices(request.caller)]})
+        return reply(
+            {"devices": [views.device(item) for item in self._service.devices(request.caller, _page(request))]}
+        )
 
     def register_device(self, request: Request) -> webob.Response:
         device = parse.device(request.json_object())
@@ -117,7 +120,7 @@ class Handlers:
     # --- load balancers ------------------------------------------------------------------------
 
     def list_load_balancers(self, request: Request) -> webob.Response:
-        return _listed(self._service.load_balancers(request.caller, request.part("tenant")))
+        return _listed(self._service.load_balancers(request.caller, request.part("tenant"), _page(request)))
 
     def find_load_balancers(self, request: Request) -> webob.Response:
         shown = self._service.load_balancers(request.caller, request.part("tenant"))
@@ -314,6 +317,13 @@ def _load_balancer(shown: Shown) -> bytes:
 
 def _listed(shown: list[Shown]) -> webob.Response:
     return reply(b'{"loadbalancers": [%b]}' % b", ".join(map(_load_balancer, shown)))
+
+
+def _page(request: Request) -> Page:
+    """What ``?limit=`` and ``?marker=`` ask for."""
+    marker = request.query_text("marker")
+    limit = request.number("limit", 0, least=1, most=_LONGEST_PAGE)
+    return Page(marker=None if marker is None else parse.marker(marker), limit=limit or None)
 
 
 def _asynchronous(request: Request) -> bool:

@@ -63,6 +63,14 @@ def path_id(kind: str, text: str) -> str:
         raise NotFound(kind, text) from None
 
 
+def marker(text: str) -> str:
+    """An id from the query. Raises `InvalidInput`."""
+    try:
+        return object_id(text)
+    except ValueError:
+        raise InvalidInput("marker must be the id of something in the list", field="marker") from None
+
+
 def path_number(kind: str, text: str) -> int:
     """A number from a path. Raises `NotFound`."""
     if not re.fullmatch(r"[0-9]{1,18}", text):
