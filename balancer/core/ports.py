@@ -183,6 +183,9 @@ class Transaction(Protocol):
         device_id: str | None = None,
         include_deleted: bool = False,
     ) -> list[LoadBalancer]: ...
+    def load_balancer_counts(self) -> Mapping[str, int]:
+        """Device id to how many load balancers are on it that are not deleted; devices without any are left out."""
+
     def stamps(self, *, project_id: str, load_balancer_id: str | None = None) -> list[Stamp]:
         """Of the project's load balancers that are not deleted, in the order of `load_balancers`, or of that one."""
 
@@ -244,6 +247,9 @@ class Transaction(Protocol):
 
     # reservations
     def reservations(self, device_id: str) -> list[Reservation]: ...
+    def holders(self, addresses: Collection[tuple[str, int]]) -> list[Reservation]:
+        """Who has any of these normalised addresses and ports, on whatever device."""
+
     def add_reservations(self, reservations: Sequence[Reservation]) -> None:
         """Raises `Conflict` naming address and port when one belongs to another load balancer."""
 

@@ -7,7 +7,7 @@ device, commit; then the workers are woken. Nothing here talks to a device.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -457,42 +457,53 @@ class Service:
 
     # --- placing -------------------------------------------------------------------
 
-    def _option(
-        self, tx: Transaction, tree: Tree, device: Device, *, served_at: frozenset[str] | None
-    ) -> Option | None:
-        """`served_at`: the devices that can serve its addresses, None for all."""
-        offer = self._offer(device)
-        if offer is None:
-            return None
+    def _options(self, tx: Transaction, tree: Tree, devices: Iterable[Device]) -> list[Option]:
+        """Of the devices that have a driver. As many queries for all devices as for one."""
         balancer = tree.load_balancer
-        held = {(r.address, r.port) for r in tx.reservations(device.id) if r.load_balancer_id != balancer.id}
-        binds = device.observation.foreign_binds if device.observation else ()
-        blocked = {a for a in rules.wanted_addresses(balancer) if a in held or rules.binds_overlap(a, binds)}
-        return Option(
-            device=device,
-            capabilities=offer,
-            blocked=frozenset(blocked),
-            serves=served_at is None or device.id in served_at,
-            load_balancers=len(tx.load_balancers(device_id=device.id)),
-        )
+        wanted = rules.wanted_addresses(balancer)
+        held = {
+            (each.device_id, each.address, each.port)
+            for each in tx.holders(wanted)
+            if each.load_balancer_id != balancer.id
+        }
+        counts = tx.load_balancer_counts()
+        served_at = self._networks.device_ids(tx, balancer)
+        options = []
+        for device in devices:
+            offer = self._offer(device)
+            if offer is None:
+                continue
+            binds = device.observation.foreign_binds if device.observation else ()
+            blocked = (each for each in wanted if (device.id, *each) in held or rules.binds_overlap(each, binds))
+            options.append(
+                Option(
+                    device=device,
+                    capabilities=offer,
+                    blocked=frozenset(blocked),
+                    serves=served_at is None or device.id in served_at,
+                    load_balancers=counts.get(device.id, 0),
+                )
+            )
+        return options
+
+    def _option(self, tx: Transaction, tree: Tree, device: Device) -> Option | None:
+        return next(iter(self._options(tx, tree, [device])), None)
 
     def _choose(self, tx: Transaction, tree: Tree) -> Device:
-        served_at = self._networks.device_ids(tx, tree.load_balancer)
-        found = (self._option(tx, tree, device, served_at=served_at) for device in tx.devices())
-        options = [option for option in found if option is not None]
+        options = self._options(tx, tree, tx.devices())
         chosen = self._scheduler.choose(tree, options)
         device = tx.lock_device(chosen)
         if device == chosen:
             return device
         # Others were there first; it may still do.
-        option = None if device is None else self._option(tx, tree, device, served_at=served_at)
+        option = None if device is None else self._option(tx, tree, device)
         if device is None or option is None or self._scheduler.refusal(tree, option):
             raise StaleGeneration(f"Device {chosen.id} was changed meanwhile")
         return device
 
     def _pinned(self, tx: Transaction, tree: Tree, device_id: str) -> Device:
         device = tx.device(device_id)
-        option = self._option(tx, tree, device, served_at=self._networks.device_ids(tx, tree.load_balancer))
+        option = self._option(tx, tree, device)
         if option is None:
             raise CapabilityConflict(f"No driver for devices of type {device.type} is loaded", field="device_id")
         # An address that is taken has a better message of its own, from the rules and the reservations.
@@ -507,7 +518,7 @@ class Service:
         # What an administrator took from a device's capabilities is for what comes, not for what is there.
         if needs(tree) == needs(before) and tree.load_balancer.virtual_ips == before.load_balancer.virtual_ips:
             return device
-        option = self._option(tx, tree, device, served_at=self._networks.device_ids(tx, tree.load_balancer))
+        option = self._option(tx, tree, device)
         if option is None:
             refusal: str | None = "has no driver"
         elif needs(tree) == needs(before):

@@ -246,6 +246,7 @@ reservations = Table(
     Column("port", sa.Integer, primary_key=True, autoincrement=False),
     _word("load_balancer_id", 32),
     Index(None, "load_balancer_id"),
+    Index(None, "port", "address"),
 )
 
 # --- networks ----------------------------------------------------------------------
@@ -311,7 +312,7 @@ load_balancers = Table(
     _word("name"),
     _text("description"),
     _flag("admin_up"),
-    Column("device_id", sa.String(32), ForeignKey("devices.id"), nullable=False, index=True),
+    Column("device_id", sa.String(32), ForeignKey("devices.id"), nullable=False),
     _flag("pinned"),
     _count("generation"),
     _count("applied_generation"),
@@ -330,6 +331,8 @@ load_balancers = Table(
     Column("accepted_block", _LONG_TEXT),
     *_times(),
     Index(None, "project_id"),
+    # Counted for every placement.
+    Index(None, "device_id", "deleted"),
 )
 
 virtual_ips = Table(

@@ -283,6 +283,11 @@ class SqlTransaction:
             conditions.append(load_balancers.c.device_id == device_id)
         return self._load(conditions, load_balancers.c.created_at, load_balancers.c.id)
 
+    def load_balancer_counts(self) -> Mapping[str, int]:
+        here = load_balancers.c
+        query = select(here.device_id, sa.func.count()).where(here.deleted.is_(False)).group_by(here.device_id)
+        return {row[0]: row[1] for row in self._connection.execute(query)}
+
     def stamps(self, *, project_id: str, load_balancer_id: str | None = None) -> list[Stamp]:
         query = _STAMPS_OF_PROJECT if load_balancer_id is None else _STAMP
         found = self._connection.execute(query, {"project_id": project_id, "load_balancer_id": load_balancer_id})
@@ -613,17 +618,24 @@ class SqlTransaction:
         # Databases have orders of their own for texts.
         return sorted(found, key=lambda each: (each.address, each.port))
 
+    def holders(self, addresses: Collection[tuple[str, int]]) -> list[Reservation]:
+        there = tables.reservations.c
+        by_port: dict[int, list[str]] = {}
+        for address, port in addresses:
+            by_port.setdefault(port, []).append(address)
+        return [
+            mapping.reservation_from(row)
+            for port, some in sorted(by_port.items())
+            for batch in _batches(some)
+            for row in self._rows(select(tables.reservations).where(there.port == port, there.address.in_(batch)))
+        ]
+
     def add_reservations(self, reservations: Sequence[Reservation]) -> None:
         """What the load balancer holds already stays its own. Raises `Conflict`."""
         self._lock(*(each.device_id for each in reservations))
-        there = tables.reservations.c
         held = {
-            (row["device_id"], row["address"], row["port"]): row["load_balancer_id"]
-            for device_id in {each.device_id for each in reservations}
-            for ports in _batches(sorted({each.port for each in reservations}))
-            for row in self._rows(
-                select(tables.reservations).where(there.device_id == device_id, there.port.in_(ports))
-            )
+            (each.device_id, each.address, each.port): each.load_balancer_id
+            for each in self.holders({(each.address, each.port) for each in reservations})
         }
         new = []
         for each in reservations:

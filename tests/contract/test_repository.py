@@ -359,6 +359,23 @@ class LoadBalancersContract(Steps):
             self.assertEqual(ids_of([self.get(lb.id)]), ids_of(tx.load_balancers(ids=[lb.id, "x"])))
             self.assertEqual([other.id], [each.id for each in tx.devices(ids=[other.id, "x"])])
 
+    def test_what_a_placement_asks_for(self) -> None:
+        other, empty = self.add_device(), self.add_device()
+        first, second = (self.add(samples.load_balancer(self.device.id, port=port)) for port in (80, 81))
+        elsewhere = self.add(samples.load_balancer(other.id, port=80))
+        self.remove(second.id)
+        (wanted,) = rules.wanted_addresses(first)
+        with self.repository.read() as tx:
+            counts = tx.load_balancer_counts()
+            found = tx.holders([wanted, ("192.0.2.99", 80), (wanted[0], 82)])
+            self.assertEqual([], tx.holders([]))
+        self.assertEqual({self.device.id: 1, other.id: 1}, counts)
+        self.assertNotIn(empty.id, counts)
+        self.assertEqual(
+            {(self.device.id, first.id), (other.id, elsewhere.id)},
+            {(each.device_id, each.load_balancer_id) for each in found},
+        )
+
     def test_a_deleted_load_balancer_shows_only_when_asked_for(self) -> None:
         lb = self.add(samples.load_balancer(self.device.id))
         self.remove(lb.id)

@@ -226,7 +226,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_load_balancers_device_id"),
         sa.PrimaryKeyConstraint("id", name="pk_load_balancers"),
     )
-    op.create_index("ix_load_balancers_device_id", "load_balancers", ["device_id"])
+    op.create_index("ix_load_balancers_device_id_deleted", "load_balancers", ["device_id", "deleted"])
     op.create_index("ix_load_balancers_project_id", "load_balancers", ["project_id"])
     op.create_table(
         "reservations",
@@ -238,6 +238,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device_id", "address", "port", name="pk_reservations"),
     )
     op.create_index("ix_reservations_load_balancer_id", "reservations", ["load_balancer_id"])
+    op.create_index("ix_reservations_port_address", "reservations", ["port", "address"])
     op.create_table(
         "pools",
         sa.Column("id", sa.String(length=32), nullable=False),
