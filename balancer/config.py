@@ -208,6 +208,12 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     return [(group, list(opts)) for group, opts in GROUPS.items()]
 
 
+def assured_seconds(lease_seconds: float) -> float:
+    """How long a lease that was just checked is sure to last: what is begun right after the check is to be over by
+    then. Whole seconds or more, as HAProxy's sessions end after whole seconds."""
+    return max(1.0, lease_seconds / 5)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
     deploy_wait_seconds: float = 10.0

@@ -66,7 +66,8 @@ class Driver(Protocol):
         """Make the device run the candidate, or change nothing and raise.
 
         `last` maps load balancer ids to the last accepted block; `check` raises `LeaseLost` when the lease is
-        gone and is called before every step that changes the device.
+        gone, or about to end (`balancer.config.assured_seconds`), and is called before every step that changes the
+        device.
         Raises `TransientDeviceError`, `TerminalDeviceError` or `LeaseLost`.
         """
 

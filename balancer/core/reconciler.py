@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from balancer.config import assured_seconds
 from balancer.core.model import AdminState, Device, DeviceSpec, Lease
 from balancer.core.ports import Driver, Leases, Repository
 from balancer.exceptions import (
@@ -63,8 +64,8 @@ class Holder:
             self._leases.release(self.lease)
 
     def check(self) -> None:
-        """Raise `LeaseLost` unless the lease is surely ours."""
-        if self._lost.is_set() or time.monotonic() >= self._good_until:
+        """Raise `LeaseLost` unless the lease is surely ours, now and for `assured_seconds`."""
+        if self._lost.is_set() or time.monotonic() >= self._good_until - assured_seconds(self._seconds):
             raise LeaseLost(f"the lease of device {self.lease.device_id} was lost")
 
     def _renew(self) -> None:

@@ -66,9 +66,16 @@ def sudoers(lines: str) -> str:
 
 
 def sshd_config(
-    *, addresses: tuple[str, ...], port: int, user: str, directory: PurePath, password: bool, strict_modes: bool
+    *,
+    addresses: tuple[str, ...],
+    port: int,
+    user: str,
+    directory: PurePath,
+    password: bool,
+    strict_modes: bool,
+    forwarding: bool = True,
 ) -> str:
-    """`directory` holds the server's key and the authorized keys."""
+    """`directory` holds the server's key and the authorized keys. `forwarding`: it connects to sockets for users."""
     return "\n".join(
         (
             f"Port {port}",
@@ -85,6 +92,7 @@ def sshd_config(
             f"PermitRootLogin {('yes' if password else 'prohibit-password') if user == 'root' else 'no'}",
             f"AllowUsers {user}",
             "PrintMotd no",
+            *(() if forwarding else ("AllowStreamLocalForwarding no",)),
             "Subsystem sftp internal-sftp",
             "",
         )

@@ -164,7 +164,7 @@ class Host:
     `/etc/haproxy` and use the sockets through the group haproxy, "root" as root. `netns`: the device gets a network
     of its own, reached at `address` over its interface `eth0`; only isolated. `outlive`: the device stays when
     this process ends (otherwise an isolated one ends with it). `release`: a directory with another `haproxy`, made to
-    find what it needs in `RELEASE_DIRECTORY`; only isolated.
+    find what it needs in `RELEASE_DIRECTORY`; only isolated. `forwarding`: the SSH server connects to sockets.
     """
 
     def __init__(
@@ -181,6 +181,7 @@ class Host:
         sudoers: str | None = None,
         outlive: bool = False,
         release: Path | None = None,
+        forwarding: bool = True,
     ) -> None:
         self.root = root.absolute()
         self.isolated = not isolation_refused() if isolated is None else isolated
@@ -197,6 +198,7 @@ class Host:
         self.netns = netns
         self.outlive = outlive
         self._release = release
+        self._forwarding = forwarding
         self.address = "127.0.0.1"
         self.ssh_port = ssh_port
         self.status_port = 0
@@ -596,6 +598,7 @@ class Host:
                 directory=directory,
                 password=self.isolated,
                 strict_modes=self.isolated or _strict_modes_pass(self._etc / "ssh/authorized_keys"),
+                forwarding=self._forwarding,
             )
             (self._etc / "ssh/sshd_config").write_text(text)
             pid = spawn([sshd, "-D", "-e", "-f", str(directory / "sshd_config")], log, inside=self._inside())

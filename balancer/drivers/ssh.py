@@ -260,6 +260,15 @@ class Stream:
                     raise TerminalDeviceError(f"{self._where}: the answer is too long")
         return b"".join(parts).decode("utf-8", "replace")
 
+    def write(self, data: bytes) -> None:
+        with _translated(self._where):
+            self._channel.sendall(data)
+
+    def read(self) -> bytes:
+        """What has arrived, at least one byte; b"" when the other side has closed."""
+        with _translated(self._where):
+            return self._channel.recv(_CHUNK)
+
     def close(self) -> None:
         self._channel.close()
 
@@ -282,6 +291,7 @@ class Connection:
         self.host_key: str | None = None
         self._connect_timeout = connect_timeout
         self._transport: _Transport | None = None
+        self._forwards = False
 
     @property
     def where(self) -> str:
@@ -308,16 +318,32 @@ class Connection:
         return Session(channel, self.where, deadline)
 
     def stream(self, path: str, *, timeout: float) -> Stream:
-        """A channel to a UNIX socket of the device. Raises `ForwardingRefused` when the server does not open it."""
+        """A channel to a UNIX socket of the device; through socat there when the server itself does not connect to
+        sockets. Raises `ForwardingRefused` when neither does."""
         try:
             channel = self._channel(lambda transport: transport.open_stream(path, self._connect_timeout))
+            self._forwards = True
         except _ChannelRefused as error:
-            raise ForwardingRefused(
-                f"{self.where}: the SSH server does not connect to {path} ({error}). Is HAProxy running and may "
-                "the login user use that socket? The server needs AllowStreamLocalForwarding yes, a key with "
-                "`restrict` needs `port-forwarding` too"
-            ) from None
+            if not self._by_socat(path):
+                raise ForwardingRefused(
+                    f"{self.where}: the SSH server does not connect to {path} ({error}). Is HAProxy running and may "
+                    "the login user use that socket? The server needs AllowStreamLocalForwarding yes, a key with "
+                    "`restrict` needs `port-forwarding` too; without that the device needs socat"
+                ) from None
+            channel = self._channel(lambda transport: transport.open_session(timeout=self._connect_timeout))
+            with _translated(self.where):
+                channel.settimeout(timeout)
+                # What the other side says may come half a minute after we have said everything.
+                channel.exec_command(shlex.join(["socat", "-t30", "STDIO", f"UNIX-CONNECT:{path}"]))
         return Stream(channel, self.where, timeout)
+
+    def _by_socat(self, path: str) -> bool:
+        """Whether socat gets there. The server says the same of a missing socket and of a forbidden channel, so this
+        is not asked where it was seen to open channels."""
+        if self._forwards:
+            return False
+        argv = ["socat", "-u", "OPEN:/dev/null", f"UNIX-CONNECT:{path}"]
+        return self.run(argv, timeout=self._connect_timeout).rc == 0
 
     def close(self) -> None:
         if self._transport is not None:

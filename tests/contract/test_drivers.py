@@ -124,6 +124,7 @@ class DriverContract:
         def test_what_a_preview_says_is_done(self) -> None:
             for balancers in (self.balancers, [with_members(self.balancers[0], weight=9), *self.balancers[1:]], []):
                 accepted = self.apply([*self.balancers]).accepted_blocks
+                self.device = replace(self.device, observation=self.driver.observe(self.device))
                 removed = [] if balancers else self.balancers
                 told = self.preview(balancers, accepted, removed=removed)
                 self.assertEqual(told.plan, self.apply(balancers).plan)

@@ -94,6 +94,13 @@ def with_members(balancer: LoadBalancer, **fields: Any) -> LoadBalancer:
     return replace(balancer, pools=(replace(pool, members=tuple(replace(each, **fields) for each in pool.members)),))
 
 
+def with_limit(balancer: LoadBalancer, connections: int) -> LoadBalancer:
+    """The same with a limit of its listeners, which HAProxy gets by a reload only."""
+    return replace(
+        balancer, listeners=tuple(replace(each, connection_limit=connections) for each in balancer.listeners)
+    )
+
+
 class DeployingCase(unittest.TestCase):
     """Starts hosts and back ends of its own and stops them; one driver."""
 

@@ -29,7 +29,7 @@ from balancer.drivers.haproxy.file import Sidecar, load_sidecar
 from balancer.drivers.haproxy.plan import Action
 from balancer.drivers.ssh import Pool
 from balancer.exceptions import LeaseLost, TerminalDeviceError, TransientDeviceError
-from tests.integration.deploying import DeployingCase, device_of, load_balancer, with_members
+from tests.integration.deploying import DeployingCase, device_of, load_balancer, with_limit, with_members
 from tests.integration.ordinary_user import as_ordinary_user
 from tests.integration.running import eventually, fetch
 
@@ -63,8 +63,8 @@ class TestDeploy(DeployingCase):
                     self.assertIn(f"+    bind *:{port}", made.diff)
                     again = self.deploy(device, balancer)
                     self.assertEqual("noop", again.plan)
-                    changed = self.deploy(device, with_members(balancer, weight=2))
-                    self.assertEqual("reload", changed.plan)
+                    self.assertEqual("runtime", self.deploy(device, with_members(balancer, weight=2)).plan)
+                    self.assertEqual("reload", self.deploy(device, with_limit(balancer, 99)).plan)
                     self.assertEqual(expected, sorted(self.answers(port, 3)))
                     self.deploy(device)
                     self.assertEqual(before, host.read_config())
@@ -367,9 +367,9 @@ class TestRefusals(DeployingCase):
         calls = []
 
         def take() -> None:
-            # The second call is after the look, before the deployment.
+            # The third call is after the look, before the deployment.
             calls.append(1)
-            if len(calls) == 2:
+            if len(calls) == 3:
                 taken.enter_context(socket.create_server(("127.0.0.1", port)))
 
         with self.assertRaisesRegex(TransientDeviceError, "previous configuration was put back"):
@@ -722,8 +722,8 @@ class TestUnderLoad(DeployingCase):
                 self.deploy(device, balancer)
                 with Load(port) as load:
                     for number in range(10):
-                        made = self.deploy(device, with_members(balancer, weight=number % 2 + 1))
-                        self.assertEqual("reload" if number else "noop", made.plan)
+                        made = self.deploy(device, with_limit(balancer, 900 + number))
+                        self.assertEqual("reload", made.plan)
                 self.assertEqual([], load.failures)
                 self.assertGreater(load.count, 500)
 

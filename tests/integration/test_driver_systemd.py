@@ -10,7 +10,7 @@ from balancer.devbox.host import Host, isolation_refused
 from balancer.devbox.systemd import systemd_refused
 from balancer.drivers.haproxy import rights
 from balancer.exceptions import TerminalDeviceError
-from tests.integration.deploying import DeployingCase, device_of, load_balancer, with_members
+from tests.integration.deploying import DeployingCase, device_of, load_balancer, with_limit
 from tests.integration.running import eventually, fetch
 from tests.integration.test_driver_deploy import Load
 
@@ -44,7 +44,7 @@ class TestSystemd(DeployingCase):
                 made = self.deploy(device, balancer)
                 self.assertIn(f"reloaded ({method})", made.sentence)
                 self.assertEqual(page(backend.port), fetch(port).text)
-                self.assertEqual("reload", self.deploy(device, with_members(balancer, weight=5)).plan)
+                self.assertEqual("reload", self.deploy(device, with_limit(balancer, 99)).plan)
                 self.deploy(device)
                 self.assertEqual(before, host.read_config())
                 self.assertEqual([], self.left_behind(host))
@@ -58,7 +58,7 @@ class TestSystemd(DeployingCase):
         self.deploy(device, balancer)
         with Load(port) as load:
             for number in range(8):
-                self.deploy(device, with_members(balancer, weight=2 + number))
+                self.deploy(device, with_limit(balancer, 900 + number))
         self.assertEqual([], load.failures)
         self.assertGreater(load.count, 200)
 
@@ -72,7 +72,7 @@ class TestSystemd(DeployingCase):
         self.assertIn("started", self.deploy(device, balancer).sentence)
         self.assertEqual("active", self.unit(host, "ActiveState"))
         self.assertEqual(page(backend.port), fetch(port).text)
-        self.assertIn("systemctl", self.deploy(device, with_members(balancer, weight=3)).sentence)
+        self.assertIn("systemctl", self.deploy(device, with_limit(balancer, 99)).sentence)
 
     def test_one_that_died_is_back_by_systemd_with_what_it_served(self) -> None:
         (backend,) = self.backends(1)

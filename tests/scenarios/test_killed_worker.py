@@ -45,6 +45,19 @@ class KilledWorker(ScenarioCase):
     def test_during_the_reload(self) -> None:
         self.killed_at(RELOADING)
 
+    def test_after_haproxy_was_told_what_is_taken_back_meanwhile(self) -> None:
+        """The file never said what HAProxy runs by then."""
+        with self.traffic() as traffic:
+            with Stop(self.host, UPLOADED) as stop:
+                self.world.weigh(self.first, 7)
+                stop.await_reached()
+                self.assertIn("7", {weight for _, weight, _ in self.world.servers().values()})
+                self.world.weigh(self.first, 1)
+                self.kill()
+            self.restart()
+            self.well_within(BY_RESTART, "killed after HAProxy was told")
+        self.no_request_failed(traffic)
+
     def test_while_claiming(self) -> None:
         victim = self.world.worker_pid()
         with self.traffic() as traffic:

@@ -38,6 +38,7 @@ _OPTIONS = {"api": {"deploy_wait_seconds": "0"}}
 # As many as a scenario must see answered to be believed.
 _REQUESTS = 60
 _LISTEN = re.compile(rb"^    bind \*:(\d+)", re.MULTILINE)
+_SERVER = re.compile(r"^    server (\S+) (\S+) .*?weight (\d+)(?: .*?)??( disabled)?$", re.MULTILINE)
 
 
 class Worker:
@@ -174,6 +175,12 @@ class World:
         self.balancers[balancer].append(port)
         return str(answer.json["virtualIp"]["id"])
 
+    def weigh(self, balancer: str, weight: int) -> None:
+        """Asks for that weight of its nodes."""
+        for node in self.ask("GET", f"/foo/loadbalancers/{balancer}/nodes").json["nodes"]:
+            answer = self.ask("PUT", f"/foo/loadbalancers/{balancer}/nodes/{node['id']}", {"weight": weight})
+            assert answer.status == 200, answer
+
     def remove(self, balancer: str) -> None:
         answer = self.ask("DELETE", f"/foo/loadbalancers/{balancer}")
         assert answer.status == 204, answer
@@ -259,7 +266,12 @@ class World:
         """Everything that is not as it was asked for; empty when all is well."""
         try:
             # Looking at the device costs more than asking the service.
-            return self._wrong_objects() or [*self._wrong_rows(), *self._wrong_files(), *self._wrong_ports()]
+            return self._wrong_objects() or [
+                *self._wrong_rows(),
+                *self._wrong_files(),
+                *self._wrong_servers(),
+                *self._wrong_ports(),
+            ]
         except (OSError, sqlite3.Error) as error:
             return [f"cannot look: {error!r}"]
 
@@ -313,6 +325,26 @@ class World:
         if remembered is None or int(remembered[1]) > epoch:
             found.append(f"the device remembers another epoch than the database ({epoch}): {sidecar}")
         return found
+
+    def servers(self) -> dict[str, tuple[str, str, bool]]:
+        """What HAProxy runs: server to its address, weight and whether it is in maintenance."""
+        command = ["socat", "-t5", "-", f"UNIX-CONNECT:{self.host.socket}"]
+        told = self.host.run(command, input=b"show servers state\n").stdout.decode()
+        rows = [line.split() for line in told.splitlines() if len(line.split()) > 18]
+        names = ("srv_name", "srv_addr", "srv_port", "srv_uweight", "srv_admin_state")
+        places = [rows[0].index(name) - 1 for name in names] if rows else []
+        found = ([row[place] for place in places] for row in rows[1:])
+        return {
+            name: (f"{address}:{port}", weight, bool(int(admin) & 1)) for name, address, port, weight, admin in found
+        }
+
+    def _wrong_servers(self) -> list[str]:
+        written = {
+            name: (address, weight, bool(disabled))
+            for name, address, weight, disabled in _SERVER.findall(self.config().decode())
+        }
+        running = self.servers()
+        return [] if running == written else [f"HAProxy runs the servers {running}, the file has {written}"]
 
     def _wrong_ports(self) -> list[str]:
         found = []

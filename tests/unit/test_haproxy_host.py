@@ -12,6 +12,7 @@ from pathlib import Path
 from balancer.core.model import Bind
 from balancer.drivers.haproxy import deploy, rights
 from balancer.drivers.haproxy.host import HostState, Process, parse, ping_command, version_number
+from balancer.drivers.haproxy.live import Abilities
 from balancer.drivers.haproxy.plan import Action, plan, port_conflicts
 from balancer.exceptions import InvalidInput, TerminalDeviceError, TransientDeviceError
 from tests.golden.builders import DEVICE
@@ -60,6 +61,9 @@ DAEMON = process(20, 1, "haproxy", "-f", CONFIG, "-p", "/run/h.pid", "-D", "-L",
 
 def state(*lines: str) -> HostState:
     return parse(observed(*lines), CONFIG)
+
+
+NOTHING = Abilities()
 
 
 class TestParse(unittest.TestCase):
@@ -195,22 +199,24 @@ class TestPlan(unittest.TestCase):
             (b"a", b"a", False, True, False, Action.NOOP),
             (b"a", b"b", False, True, False, Action.INSTALL),
         ):
-            with self.subTest(old=old, new=new, has_block=has_block, verified=verified, running=running):
-                made = plan(old=old, new=new, has_block=has_block, verified=verified, running=running)
+            with self.subTest(old=old, new=new, has_block=has_block, verified=verified, running=running, able=NOTHING):
+                made = plan(old=old, new=new, has_block=has_block, verified=verified, running=running, able=NOTHING)
                 self.assertEqual(expected, made.action)
 
     def test_addresses_need_no_reload(self) -> None:
         for running in (True, False):
-            made = plan(old=b"a", new=b"a", has_block=running, verified=True, running=running, moves=True)
+            made = plan(old=b"a", new=b"a", has_block=running, verified=True, running=running, moves=True, able=NOTHING)
             self.assertEqual(Action.INSTALL, made.action)
-        made = plan(old=b"a", new=b"b", has_block=True, verified=True, running=True, moves=True)
+        made = plan(old=b"a", new=b"b", has_block=True, verified=True, running=True, moves=True, able=NOTHING)
         self.assertEqual(Action.RELOAD, made.action)
 
     def test_what_a_deployment_left_behind_is_removed_when_nothing_else_is_to_be_done(self) -> None:
         for running in (True, False):
-            made = plan(old=b"a", new=b"a", has_block=False, verified=True, running=running, leftovers=True)
+            made = plan(
+                old=b"a", new=b"a", has_block=False, verified=True, running=running, leftovers=True, able=NOTHING
+            )
             self.assertEqual((Action.INSTALL, True), (made.action, "cut off" in made.reason))
-        made = plan(old=b"a", new=b"b", has_block=True, verified=True, running=True, leftovers=True)
+        made = plan(old=b"a", new=b"b", has_block=True, verified=True, running=True, leftovers=True, able=NOTHING)
         self.assertEqual(Action.RELOAD, made.action)
 
 

@@ -58,7 +58,7 @@ class TestPreview(unittest.TestCase):
         member = replace(pool.members[0], weight=7)
         told = self.preview(replace(self.one, pools=(replace(pool, members=(member, *pool.members[1:])),)))
         self.assertEqual("reload", told.plan)
-        self.assertEqual("HAProxy would be reloaded because the configuration changed", told.sentence)
+        self.assertIn("HAProxy would be reloaded because", told.sentence)
         self.assertEqual([self.one.id], list(told.diffs))
         lines = told.diffs[self.one.id].splitlines()
         self.assertEqual([f"--- before/{self.one.id}", f"+++ after/{self.one.id}"], lines[:2])
@@ -66,6 +66,28 @@ class TestPreview(unittest.TestCase):
         self.assertEqual(2, len(written), lines)
         self.assertIn("weight 7", written[1])
         self.assertNotIn(self.two.listeners[0].id, told.diffs[self.one.id])
+
+    def test_what_the_seen_version_can_change_while_it_runs_needs_no_reload(self) -> None:
+        (pool,) = self.one.pools
+        member = replace(pool.members[0], weight=7)
+        changed = replace(self.one, pools=(replace(pool, members=(member, *pool.members[1:])),))
+        for version, plan, sentence in (
+            (
+                "2.6.12",
+                "runtime",
+                "HAProxy would be told over its socket, without a reload: "
+                f"`set weight be-{pool.id}/{pool.members[0].id} 7`",
+            ),
+            (
+                "2.4.22",
+                "reload",
+                "HAProxy would be reloaded because this version of HAProxy takes no changes while it runs",
+            ),
+        ):
+            with self.subTest(version):
+                seen = Observation(reachable=True, sentence="", version=version)
+                told = self.preview(changed, before=replace(self.device, observation=seen))
+                self.assertEqual((plan, sentence), (told.plan, told.sentence))
 
     def test_the_first_one_brings_what_all_share_and_the_last_one_takes_it_along(self) -> None:
         first = self.preview(self.one, accepted_blocks={})

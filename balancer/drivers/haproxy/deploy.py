@@ -280,7 +280,7 @@ def deploy(
             return Rejected(output=said)
         if word.startswith("failed-") and word[7:] in ("start", "reload") and "[ALERT]" in said:
             return Rejected(output=said, started=True)
-        if word == "accepted":
+        if word == "accepted" or (word == "committed" and order.action is Action.LIVE):
             return Served(pid=0, seconds=time.monotonic() - began)
         if word != "installed":
             raise _failure(word, said, connection, how)
@@ -524,7 +524,7 @@ def _failure(word: str, said: str, connection: Connection, how: Means) -> Except
     if word == "changed":
         return Changed(f"{where}: haproxy.cfg was changed meanwhile")
     if word == "stale":
-        return LaterOwner(f"{where}: a later owner (epoch {said}) has deployed to this device", epoch=int(said or 0))
+        return later_owner(where, int(said or 0))
     if word == "foreign":
         return TerminalDeviceError(foreign_sentence(where, said))
     if word == "busy":
@@ -550,6 +550,10 @@ def _failure(word: str, said: str, connection: Connection, how: Means) -> Except
             return TransientDeviceError(sentence)
         return TerminalDeviceError(sentence)
     return TransientDeviceError(f"{where}: the deployment was cut off{': ' + said if said else ''}")
+
+
+def later_owner(where: str, epoch: int) -> LaterOwner:
+    return LaterOwner(f"{where}: a later owner (epoch {epoch}) has deployed to this device", epoch=epoch)
 
 
 def foreign_sentence(where: str, owner: str) -> str:

@@ -3,7 +3,7 @@
 # $1 real path of haproxy.cfg    $2 sha256 that it must have now        $3 epoch      $4 device id
 # $5 bytes on standard input, "-" to leave the file as it is            $6 their sha256
 # $7 the new sidecar
-# $8 check, reload, start, stop or none: what to do with haproxy        $9 yes or no: ask haproxy -c
+# $8 check, live, reload, start, stop or none: what to do with haproxy  $9 yes or no: ask haproxy -c
 # ${10} yes or no: take owner and mode from the old file                ${11} the operand that haproxy has after -f
 # ${12} a device id whose sidecar may be replaced: it has nothing here any more
 # ${13} the sidecar once addresses were removed, or nothing
@@ -144,6 +144,12 @@ fi
 
 said=$(printf %s "$note" | do_note 2>&1 >/dev/null 9<&-) || { reply failed-note "$said"; exit 1; }
 must record
+if [ "$action" = live ]; then
+    # It runs already.
+    must install
+    reply committed ''
+    exit 0
+fi
 said=$(do_add)
 [ -z "$said" ] || reply addresses "$said"
 before=$(haproxies)

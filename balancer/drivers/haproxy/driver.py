@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from balancer.config import Settings
+from balancer.config import Settings, assured_seconds
 from balancer.core.model import (
     Applied,
     Candidate,
@@ -23,7 +23,7 @@ from balancer.core.model import (
     Sealed,
 )
 from balancer.drivers import ssh
-from balancer.drivers.haproxy import addresses, deploy, file, names, render, rights, runtime, states
+from balancer.drivers.haproxy import addresses, deploy, file, live, names, render, rights, runtime, states
 from balancer.drivers.haproxy.addresses import AddressAction
 from balancer.drivers.haproxy.file import Composed, FileError, Parts, Sidecar
 from balancer.drivers.haproxy.host import HostState, ping_command
@@ -46,15 +46,18 @@ _TABLES_TIMEOUT = 15.0
 _TABLES_POLL = 0.2
 _HANDOVER_TIMEOUT = 2.0
 _HANDOVER_POLL = 0.02
+_ASTRAY = "HAProxy runs something else than its file says"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """A host, its file taken apart."""
+    """A host, its file taken apart. `mark` is what the worker bears that serves: None when nothing was changed since it
+    was started, or when it cannot be asked."""
 
     host: HostState
     parts: Parts
     sidecar: Sidecar | None
+    mark: runtime.Mark | None = None
 
     @property
     def old(self) -> bytes:
@@ -69,6 +72,30 @@ class _Found:
             return True
         return self.sidecar is not None and self.sidecar.digest == file.digest(self.parts.block)
 
+    @property
+    def distrust(self) -> str:
+        """Why HAProxy may run something else than the file, "" when it does not."""
+        return "" if _is_of(self.mark, self.parts) else _ASTRAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Left:
+    """A device as a deployment left it, with what was found out about its addresses. As long as its worker bears the
+    mark, nobody else has deployed to it and HAProxy was not reloaded."""
+
+    device: Device
+    found: _Found
+    moves: addresses.Changes
+    refused: Mapping[str, str]
+
+
+class _LookAgain(Exception):
+    """What was known of the device does not do; says why HAProxy is to be distrusted, or nothing."""
+
+
+def _is_of(mark: runtime.Mark | None, parts: Parts) -> bool:
+    return mark is None or mark.digest == file.digest(parts.block or b"")
+
 
 class HAProxyDriver:
     """Type ``HAPROXY``. Thread-safe as long as one thread at a time uses a device, which the lease sees to."""
@@ -78,7 +105,9 @@ class HAProxyDriver:
     def __init__(self, settings: Settings) -> None:
         self._pool = ssh.Pool(connect_timeout=settings.ssh.connect_timeout)
         self._step_timeout = settings.ssh.step_timeout
+        self._idle = int(assured_seconds(settings.worker.lease_seconds))
         self._memos: dict[str, dict[str, tuple[object, render.Block]]] = {}
+        self._left: dict[str, _Left] = {}
 
     # --- pure ---
 
@@ -125,7 +154,7 @@ class HAProxyDriver:
         connection = self._connection(device)
         try:
             host = deploy.look(connection, device, timeout=self._step_timeout)
-            astray = _astray(host, device, connection, self._step_timeout)
+            astray = _astray(host, device, connection, self._step_timeout) or _runs_otherwise(host, device, connection)
         except DeviceError as error:
             return Observation(reachable=False, sentence=str(error), host_key=connection.host_key)
         return _sampled(_observation(host, device, connection, repair=astray), host, device, connection)
@@ -140,17 +169,32 @@ class HAProxyDriver:
         check: Callable[[], None],
     ) -> Applied:
         connection = self._connection(device)
-        for _ in range(_ATTEMPTS):
+        left = self._left.pop(device.id, None)
+        distrust = ""
+        # One look more when what is known from the last time does not do.
+        for _ in range(_ATTEMPTS + 1):
             check()
-            found = self._find(connection, device)
+            known = left if left is not None and _is_still(left, device) else None
+            left = None
+            found = known.found if known else self._find(connection, device)
+            application = _Application(
+                connection, device, candidate, epoch, last, check, self._step_timeout, self._idle, found
+            )
             try:
-                return _Application(connection, device, candidate, epoch, last, check, self._step_timeout, found).run()
+                applied = application.run_known(known) if known else application.run(distrust)
             except deploy.Changed as error:
                 LOG.info("%s", error)
+            except _LookAgain as reason:
+                distrust = str(reason) or distrust
+            else:
+                if application.left is not None:
+                    self._left[device.id] = application.left
+                return applied
         raise TransientDeviceError(f"{connection.where}: haproxy.cfg keeps changing while it is deployed")
 
     def forget(self, device_id: str) -> None:
         self._memos.pop(device_id, None)
+        self._left.pop(device_id, None)
         self._pool.forget(device_id)
 
     def close(self) -> None:
@@ -169,7 +213,39 @@ class HAProxyDriver:
         owner = _foreign_owner(device, parts, sidecar)
         if owner is not None and not device.adopting:
             raise TerminalDeviceError(deploy.foreign_sentence(connection.where, owner))
-        return _Found(host=host, parts=parts, sidecar=sidecar)
+        return _Found(host=host, parts=parts, sidecar=sidecar, mark=_mark(connection, device, host, parts))
+
+
+def _is_still(left: _Left, device: Device) -> bool:
+    """Whether nothing says that the device must be looked at."""
+    seen = device.observation
+    return _place(left.device) == _place(device) and not device.adopting and (seen is None or seen.repair is None)
+
+
+def _place(device: Device) -> tuple[object, ...]:
+    return replace(device.endpoint, host_key=None), device.config_path, device.socket, device.interface
+
+
+def _mark(connection: ssh.Connection, device: Device, host: HostState, parts: Parts) -> runtime.Mark | None:
+    if parts.block is None or parts.owner != device.id or not host.processes:
+        return None
+    try:
+        return runtime.read_mark(connection, deploy.socket_of(device))
+    except TransientDeviceError as error:
+        LOG.info("%s: not asked what it runs: %s", connection.where, error)
+        return None
+
+
+def _runs_otherwise(host: HostState, device: Device, connection: ssh.Connection) -> str | None:
+    """What is wrong with what HAProxy runs, when it was changed over its socket and the file is what we wrote."""
+    try:
+        parts = file.split(host.config or b"")
+    except FileError:
+        return None
+    sidecar = _sidecar(host)
+    if parts.block is None or sidecar is None or sidecar.digest != file.digest(parts.block):
+        return None
+    return None if _is_of(_mark(connection, device, host, parts), parts) else _ASTRAY
 
 
 def _sidecar(host: HostState) -> Sidecar | None:
@@ -205,6 +281,7 @@ class _Application:
         last: Mapping[str, str],
         check: Callable[[], None],
         timeout: float,
+        idle: int,
         found: _Found,
     ) -> None:
         self.connection = connection
@@ -213,7 +290,9 @@ class _Application:
         self.epoch = epoch
         self.check = check
         self.timeout = timeout
+        self.idle = idle
         self.found = found
+        self.left: _Left | None = None
         self.old = found.old
         self.blocks = dict(candidate.blocks)
         self.rejected = dict(candidate.rejected)
@@ -222,7 +301,19 @@ class _Application:
         self.moves = addresses.Changes()
         self.refused: dict[str, str] = {}
 
-    def run(self) -> Applied:
+    def run_known(self, left: _Left) -> Applied:
+        """What can be changed while HAProxy runs is, without another look at the host. Raises `_LookAgain`."""
+        self.moves, self.refused = left.moves, dict(left.refused)
+        composed = self._compose(self.blocks)
+        planned = self._plan(composed)
+        if planned.action is not Action.LIVE:
+            raise _LookAgain
+        how = deploy.means(self.found.host, self.device, self.connection.where)
+        return self._live(how, composed, planned, observed=False)
+
+    def run(self, distrust: str = "") -> Applied:
+        """`distrust`: why HAProxy may run something else than its file, "" when nothing is known of that. Raises
+        `_LookAgain`."""
         host = self.found.host
         how = deploy.means(host, self.device, self.connection.where)
         conflicts = port_conflicts(
@@ -234,17 +325,11 @@ class _Application:
         for _ in range(2 * len(self.blocks) + 2):
             composed = self._compose(self.blocks)
             self.moves = self._moves(how)
-            planned = plan(
-                old=self.found.old,
-                new=composed.content,
-                has_block=bool(composed.block_digest),
-                verified=self.found.verified,
-                running=bool(host.processes),
-                moves=bool(self.moves.before or self.moves.after),
-                leftovers=host.leftovers,
-            )
+            planned = self._plan(composed, distrust)
             if planned.action is Action.NOOP:
                 return self._applied(planned, composed, f"nothing to do: {planned.reason}")
+            if planned.action is Action.LIVE:
+                return self._live(how, composed, planned)
             outcome = self._deploy(how, composed, planned)
             if isinstance(outcome, deploy.Served):
                 return self._applied(planned, composed, _spoken(planned, how, outcome))
@@ -260,6 +345,78 @@ class _Application:
         raise TerminalDeviceError(f"{self.connection.where}: HAProxy refuses every configuration that was tried")
 
     # --- the steps ---
+
+    def _plan(self, composed: Composed, distrust: str = "") -> Plan:
+        host = self.found.host
+        return plan(
+            old=self.found.old,
+            new=composed.content,
+            has_block=bool(composed.block_digest),
+            verified=self.found.verified,
+            running=bool(host.processes),
+            able=live.abilities(host.version),
+            moves=bool(self.moves.before or self.moves.after),
+            leftovers=host.leftovers,
+            distrust=distrust or self.found.distrust,
+        )
+
+    def _live(self, how: deploy.Means, composed: Composed, planned: Plan, *, observed: bool = True) -> Applied:
+        """First HAProxy is told, then the file is written. Raises `_LookAgain` when only a reload can put right what
+        HAProxy runs. `observed`: the host was looked at just now."""
+        sidecar, began = self.found.sidecar, time.monotonic()
+        assert planned.change is not None and sidecar is not None, "a block that was seen serving"
+        if sidecar.epoch > self.epoch:
+            raise deploy.later_owner(self.connection.where, sidecar.epoch)
+        path, mark = deploy.socket_of(self.device), runtime.Mark(epoch=self.epoch, digest=composed.block_digest)
+        try:
+            staying = runtime.change(
+                self.connection,
+                path,
+                planned.change,
+                known=self.found.mark,
+                mark=mark,
+                idle=self.idle,
+                check=self.check,
+            )
+        except runtime.Unfamiliar:
+            raise _LookAgain from None
+        except (runtime.Surprise, TransientDeviceError) as error:
+            raise _LookAgain(f"HAProxy did not take the change while it ran: {error}") from None
+        told = time.monotonic() - began
+        note = replace(sidecar, epoch=self.epoch, digest=composed.block_digest)
+        order = deploy.Order(content=composed.content, sidecar=note, action=Action.LIVE, has_block=True)
+        self.check()
+        outcome = deploy.deploy(
+            self.connection, self.device, self.found.host, how, order, timeout=self.timeout, check=self.check
+        )
+        if isinstance(outcome, deploy.Rejected):
+            raise _LookAgain(f"HAProxy refuses the file for what it runs: {_sentence(outcome.output)}")
+        # A deployment that was cut off may have put another worker there before it ended.
+        if self._mark() != mark:
+            raise _LookAgain(_ASTRAY)
+        sentence = f"told over its socket, without a reload, after {told * 1000:.0f} ms: {planned.reason}"
+        if staying:
+            sentence += f"; {len(staying)} removed servers keep their present sessions to their end"
+        applied = self._applied(planned, composed, sentence, observed=observed)
+        self._leave(composed, note, mark)
+        return applied
+
+    def _mark(self) -> runtime.Mark | None:
+        try:
+            return runtime.read_mark(self.connection, deploy.socket_of(self.device))
+        except TransientDeviceError:
+            return None
+
+    def _leave(self, composed: Composed, sidecar: Sidecar, mark: runtime.Mark) -> None:
+        host = replace(
+            self.found.host,
+            config=composed.content,
+            sidecar=file.dump_sidecar(sidecar),
+            previous_exists=False,
+            leftovers=False,
+        )
+        found = _Found(host=host, parts=file.split(composed.content), sidecar=sidecar, mark=mark)
+        self.left = _Left(device=self.device, found=found, moves=self.moves, refused=self.refused)
 
     def _compose(self, blocks: Mapping[str, str]) -> Composed:
         found = self.found
@@ -308,6 +465,12 @@ class _Application:
         )
         if isinstance(outcome, deploy.Served):
             self.refused |= outcome.refused
+            if planned.action is Action.RELOAD and composed.block_digest and not (moves.before or moves.after):
+                # So that it is known again the next time.
+                mark = runtime.Mark(epoch=self.epoch, digest=composed.block_digest)
+                path = deploy.socket_of(self.device)
+                if runtime.write_mark(self.connection, path, mark, pid=outcome.pid, idle=self.idle):
+                    self._leave(composed, note, mark)
             if sticky:
                 # Those who ask from now on find what was handed over.
                 self._await_handover()
@@ -401,23 +564,27 @@ class _Application:
         if self.counted is None and planned.action in (Action.RELOAD, Action.START, Action.STOP):
             self.counted = _ask_statistics(self.found.host, self.device, self.connection)
 
-    def _applied(self, planned: Plan, composed: Composed, sentence: str) -> Applied:
+    def _applied(self, planned: Plan, composed: Composed, sentence: str, *, observed: bool = True) -> Applied:
         changed = planned.action is not Action.NOOP
-        only_addresses = planned.action is Action.INSTALL and composed.content == self.old
+        live_only = planned.action is Action.LIVE or (planned.action is Action.INSTALL and composed.content == self.old)
+        # Addresses wait for the next deployment while HAProxy is told.
+        waiting = planned.action is Action.LIVE and (self.moves.before or self.moves.after)
         return Applied(
-            plan="noop" if not changed else "runtime" if only_addresses else "reload",
-            sentence=sentence + (self._spoken_moves() if changed else ""),
+            plan="noop" if not changed else "runtime" if live_only else "reload",
+            sentence=sentence + (self._spoken_moves() if changed and not planned.change else ""),
             accepted_blocks=dict(self.blocks),
             rejected=dict(self.rejected),
             diff=file.block_diff(self.old, composed.content) if changed else "",
             notices=self._address_notices(),
-            observation=replace(
+            observation=None
+            if not observed
+            else replace(
                 _observation(
                     self.found.host,
                     self.device,
                     self.connection,
                     after=planned.action,
-                    repair="more addresses are to be added" if self.moves.postponed else None,
+                    repair="more addresses are to be added" if self.moves.postponed or waiting else None,
                     findings=_spoken_reasons({**self.moves.impossible, **self.refused}),
                 ),
                 sample=_read_statistics(self.counted, self.device, self.connection),

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from balancer.core.model import Bind, Device, DeviceSpec, Preview
-from balancer.drivers.haproxy import render
+from balancer.drivers.haproxy import live, render
 from balancer.drivers.haproxy.file import diff, parse
 from balancer.drivers.haproxy.names import WILDCARD
 
 
 class Action(StrEnum):
-    """Values are those of the remote step. Changes over the runtime socket will be one more."""
+    """Values are those of the remote step. LIVE: HAProxy was told over its socket and is not reloaded."""
 
     NOOP = "noop"
+    LIVE = "live"
     RELOAD = "reload"
     START = "start"
     STOP = "stop"
@@ -24,10 +25,11 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`reason` completes "HAProxy was …ed because"."""
+    """`reason` completes "HAProxy was …ed because"; with LIVE it shows the commands of `change`."""
 
     action: Action
     reason: str
+    change: live.Change | None = None
 
 
 def plan(
@@ -37,13 +39,16 @@ def plan(
     has_block: bool,
     verified: bool,
     running: bool,
+    able: live.Abilities,
     moves: bool = False,
     leftovers: bool = False,
+    distrust: str = "",
 ) -> Plan:
     """`old` is the file as it is, `new` as it shall be; `has_block` whether `new` has anything of ours.
 
-    `verified`: the block in `old` was seen serving. `running`: a HAProxy runs with this file. `moves`: addresses are
-    to be added or removed. `leftovers`: files of a deployment that was cut off lie beside it.
+    `verified`: the block in `old` was seen serving. `running`: a HAProxy runs with this file, that can do what `able`
+    says. `moves`: addresses are to be added or removed. `leftovers`: files of a deployment that was cut off lie beside
+    it. `distrust`: why HAProxy may run something else than `old`, "" when it does not.
     """
     only = "only addresses change" if moves else "what a deployment that was cut off left is removed"
     beside = Plan(action=Action.INSTALL, reason=only)
@@ -55,10 +60,15 @@ def plan(
         if old == new:
             return Plan(action=Action.NOOP, reason="nothing to serve, and HAProxy is not running")
         return Plan(action=Action.INSTALL, reason="HAProxy is not running, and nothing is left to serve")
-    if old != new:
-        return Plan(action=Action.RELOAD, reason="the configuration changed")
     if not verified:
-        return Plan(action=Action.RELOAD, reason="the configuration on the host was never seen serving")
+        distrust = "the configuration on the host was never seen serving"
+    if distrust:
+        return Plan(action=Action.RELOAD, reason=distrust)
+    if old != new:
+        found = live.difference(old, new, able)
+        if isinstance(found, str):
+            return Plan(action=Action.RELOAD, reason=found)
+        return Plan(action=Action.LIVE, reason=live.spoken(found), change=found)
     if moves or leftovers:
         return beside
     return Plan(action=Action.NOOP, reason="the configuration is what it shall be")
@@ -68,6 +78,7 @@ def plan(
 
 _WOULD = {
     Action.NOOP: "nothing to do: {}",
+    Action.LIVE: "HAProxy would be told over its socket, without a reload: {}",
     Action.RELOAD: "HAProxy would be reloaded because {}",
     Action.START: "HAProxy would be started because {}",
     Action.STOP: "HAProxy would be stopped because {}",
@@ -90,9 +101,10 @@ def preview(spec: DeviceSpec, before: Device) -> Preview:
         has_block=any(new_blocks.values()),
         verified=True,
         running=seen is None or bool(seen.facts.get("running", True)),
+        able=live.abilities(None if seen is None else seen.version),
     )
     return Preview(
-        plan="noop" if planned.action is Action.NOOP else "reload",
+        plan={Action.NOOP: "noop", Action.LIVE: "runtime"}.get(planned.action, "reload"),
         sentence=_WOULD[planned.action].format(planned.reason),
         diffs={key: diff(old.encode(), new.encode(), name=key or "head") for key, (old, new) in changed.items()},
     )

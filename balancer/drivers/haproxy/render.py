@@ -30,11 +30,13 @@ from balancer.core.model import (
     SessionPersistence,
     VirtualIp,
 )
-from balancer.drivers.haproxy import addresses, l7, names, rights, states
+from balancer.drivers.haproxy import addresses, l7, names, rights
 from balancer.exceptions import InvalidInput, Unsupported
 
 PEERS = "balancer"
 PINGS = "option external-check"
+# Stands in every backend that has checks.
+_CHECK_TIMEOUT = "timeout check"
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 _BALANCE: Mapping[Algorithm, tuple[str, ...]] = {
@@ -139,7 +141,8 @@ def head(device: Device, blocks: Iterable[str], config: str | None = None) -> st
     blocks = tuple(blocks)
     if any(PINGS in text for text in blocks):
         lines += ["    external-check", "    insecure-fork-wanted"]
-    checked = any(states.CHECKED in text for text in blocks)
+    # Whether there are servers to be checked by now or not: one that comes needs no other head.
+    checked = any(_CHECK_TIMEOUT in text for text in blocks)
     if checked:
         lines += [f"    server-state-file {_states_path(device, config)}"]
     for mode, log in (("http", "httplog"), ("tcp", "tcplog")):
@@ -353,7 +356,7 @@ def _backend(
             f"http-check connect addr {names.health_address(device_id, pool.id)}",
             "http-check send meth GET uri-lf /%[srv_name]",
             "http-check expect status 200",
-            "timeout check 2s",
+            f"{_CHECK_TIMEOUT} 2s",
         )
     elif monitors:
         _checks(out, monitors[0], pool)
@@ -485,7 +488,7 @@ def _checks(out: _Lines, monitor: HealthMonitor, pool: Pool) -> None:
                 "HAProxy cannot ping on this device"
             )
         out.add("option tcp-check", f"tcp-check {connect}")
-    out.add(f"timeout check {names.seconds(monitor.timeout, 'timeout')}")
+    out.add(f"{_CHECK_TIMEOUT} {names.seconds(monitor.timeout, 'timeout')}")
 
 
 def _http_check(http: HttpCheck) -> tuple[str, ...]:

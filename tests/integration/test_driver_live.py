@@ -1,0 +1,327 @@
+"""Changes that a running HAProxy takes over its socket: real requests meanwhile, the same process before and after."""
+
+from __future__ import annotations
+
+import threading
+import time
+import unittest
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from balancer.core.model import (
+    Algorithm,
+    Applied,
+    HealthMonitor,
+    HttpCheck,
+    LoadBalancer,
+    Member,
+    MemberLimits,
+    MonitorType,
+    PersistenceKind,
+    Rotation,
+    SessionPersistence,
+    new_id,
+)
+from balancer.devbox.host import Host, isolation_refused
+from balancer.drivers.haproxy import live, runtime
+from balancer.drivers.ssh import Connection
+from balancer.exceptions import LaterOwner, LeaseLost, TransientDeviceError
+from tests.integration import newer_haproxy
+from tests.integration.answering import Answering
+from tests.integration.deploying import SETTINGS, DeployingCase, device_of, load_balancer
+from tests.integration.running import eventually
+from tests.integration.test_driver_traffic import ask
+from tests.scenarios.world import Traffic
+
+CHECK = HealthMonitor(
+    id=new_id(),
+    project_id="foo",
+    type=MonitorType.HTTP,
+    delay=0.1,
+    timeout=1,
+    rise=2,
+    fall=1,
+    http=HttpCheck(path="/alive"),
+)
+ASTRAY = "HAProxy runs something else than its file says"
+
+
+class LiveCase(DeployingCase):
+    """One device with one load balancer of three members; `pool` are the fields of its pool."""
+
+    pool: Mapping[str, Any] = {}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.host_ = self.host()
+        self.device = device_of(self.host_)
+        self.servers = [self.enterContext(Answering()) for _ in range(4)]
+        self.members = [Member(id=new_id(), address="127.0.0.1", port=each.port) for each in self.servers]
+        self.listening = self.port()
+        self.balancer = load_balancer([], self.listening, pool=self.pool)
+
+    def with_pool(self, members: Sequence[Member], **fields: Any) -> LoadBalancer:
+        (pool,) = self.balancer.pools
+        return replace(self.balancer, pools=(replace(pool, members=tuple(members), **fields),))
+
+    def go(self, members: Sequence[Member], **fields: Any) -> Applied:
+        return self.deploy(self.device, self.with_pool(members, **fields), monitors=[CHECK])
+
+    def lives(self, members: Sequence[Member], **fields: Any) -> str:
+        """Deploys, without a reload; returns what was told."""
+        made = self.go(members, **fields)
+        self.assertEqual("runtime", made.plan, made.sentence)
+        return made.sentence
+
+    def reloads(self, members: Sequence[Member], because: str, **fields: Any) -> None:
+        made = self.go(members, **fields)
+        self.assertEqual("reload", made.plan, made.sentence)
+        self.assertRegex(made.sentence, because)
+
+    def connection(self) -> Connection:
+        return self.driver._connection(self.device)
+
+    def cli(self, command: str) -> str:
+        return runtime.ask(self.connection(), self.host_.socket, command)
+
+    def worker(self) -> int:
+        return runtime.show_info(self.connection(), self.host_.socket).pid
+
+    def asked_by(self, count: int = 64) -> list[int]:
+        """How many of the next requests each server gets, as soon as all have had the chance to begin."""
+        for _ in range(count):
+            ask(self.listening)
+        before = [each.count() for each in self.servers]
+        for _ in range(count):
+            self.assertEqual(200, ask(self.listening)[0])
+        return [each.count() - earlier for each, earlier in zip(self.servers, before, strict=True)]
+
+    def shared(self, expected: Sequence[int]) -> None:
+        """So that the next requests are shared, as nearly as other clients and threads let it be seen."""
+        seen = self.asked_by(sum(expected))
+        near = (few == many if not few else abs(few - many) <= 8 for few, many in zip(expected, seen, strict=True))
+        self.assertTrue(all(near), seen)
+
+
+class TestLive(LiveCase):
+    def test_everything_goes_live_without_losing_a_request_and_a_reload_keeps_it(self) -> None:
+        one, two, three, four = self.members
+        self.go([one, two])
+        worker = self.worker()
+        with Traffic(self.listening, "/traffic") as traffic:
+            self.lives([replace(one, weight=3), two])
+            self.shared([48, 16, 0, 0])
+            self.lives([one, two, three])
+            self.assertEqual([True, True, True, False], [each > 15 for each in self.asked_by()])
+            self.lives([replace(one, rotation=Rotation.DRAIN), two, three])
+            self.assertEqual(0, self.asked_by()[0])
+            self.lives([replace(one, rotation=Rotation.OUT), two, three])
+            limited = replace(three, limits=MemberLimits(max_connections=50))
+            self.lives([replace(one, admin_up=False), two, limited])
+            self.assertEqual([True, False], [each == 0 for each in self.asked_by()[:2]])
+            self.lives([one, two, replace(limited, port=four.port)])
+            self.assertEqual([True, True, False, True], [each > 15 for each in self.asked_by()])
+            moved = replace(three, port=four.port, limits=MemberLimits(max_connections=9))
+            self.lives([one, moved])
+            self.assertEqual([True, False, False, True], [each > 15 for each in self.asked_by()])
+            self.assertEqual(worker, self.worker())
+            three = replace(moved, limits=MemberLimits())
+            self.reloads([replace(one, weight=3), three], "a server gets any number of connections")
+            self.assertNotEqual(worker, self.worker())
+            self.shared([48, 0, 0, 16])
+            self.lives([one, three])
+        self.assertEqual([], traffic.failures)
+        self.assertEqual([], self.left_behind(self.host_))
+        self.assertEqual("noop", self.go([one, three]).plan)
+
+    def test_one_that_is_checked_is_asked_only_after_its_first_good_checks(self) -> None:
+        one, two, three, _ = self.members
+        checked = {"health_monitor_ids": (CHECK.id,)}
+        self.go([one, two], **checked)
+        self.servers[2].codes["/alive"] = 500
+        with Traffic(self.listening, "/traffic") as traffic:
+            self.lives([one, two, three], **checked)
+            eventually(lambda: self.servers[2].count("/alive") >= 3, "it is checked")
+        self.assertEqual([], traffic.failures)
+        self.assertEqual(0, self.servers[2].count("/"))
+        self.servers[2].codes["/alive"] = 200
+        eventually(lambda: self.asked_by()[2] > 15, "it is up")
+        # Also the first member of all.
+        self.go([], **checked)
+        asked = self.servers[2].count("/")
+        self.servers[2].codes["/alive"] = 500
+        self.lives([three], **checked)
+        time.sleep(0.5)
+        self.assertEqual((503, asked), (ask(self.listening)[0], self.servers[2].count("/")))
+        self.servers[2].codes["/alive"] = 200
+        eventually(lambda: ask(self.listening)[0] == 200, "it is up")
+
+    def test_requests_to_one_that_is_removed_are_answered(self) -> None:
+        one, two, three, _ = self.members
+        self.go([one, two])
+        self.servers[0].delays["/slow"] = self.servers[1].delays["/slow"] = 1.0
+        answers: list[tuple[int, str, str]] = []
+        clients = [threading.Thread(target=lambda: answers.append(ask(self.listening, "/slow"))) for _ in range(4)]
+        for each in clients:
+            each.start()
+        eventually(lambda: sum(each.count("/slow") for each in self.servers) == 4, "they are being answered")
+        told = self.lives([three])
+        self.assertIn("2 removed servers keep their present sessions to their end", told)
+        self.assertEqual([0, 0], self.asked_by()[:2])
+        for each in clients:
+            each.join(10)
+        self.assertEqual([200] * 4, [status for status, *_ in answers])
+        # They are still there, so the one that comes back cannot be added.
+        self.reloads([one, three], "did not take the change while it ran: .*Already exists a server")
+        self.assertEqual([True, False, True, False], [each > 15 for each in self.asked_by()])
+
+    def test_with_every_algorithm_and_persistence_that_allows_it(self) -> None:
+        one, two, three, _ = self.members
+        cookie, source = (
+            SessionPersistence(id=new_id(), kind=kind)
+            for kind in (PersistenceKind.HTTP_COOKIE, PersistenceKind.SOURCE_IP)
+        )
+        for fields, grows in (
+            ({"algorithm": Algorithm.LEAST_CONNECTIONS}, True),
+            ({"algorithm": Algorithm.SOURCE_IP}, True),
+            ({"algorithm": Algorithm.URI}, True),
+            ({"session_persistence": cookie}, self.adds_with_cookie()),
+            # The last one: a reload would wait until such a table can be handed over.
+            ({"session_persistence": source}, True),
+        ):
+            with self.subTest(fields):
+                self.go([one, two], **fields)
+                headers = {"Cookie": ask(self.listening)[2].partition(";")[0]}
+                mine = ask(self.listening, headers=headers)[1]
+                self.lives([replace(one, weight=5), two], **fields)
+                if grows:
+                    self.lives([replace(one, weight=5), two, three], **fields)
+                    self.lives([replace(one, weight=5), two], **fields)
+                if "session_persistence" in fields:
+                    self.assertEqual({mine}, {ask(self.listening, headers=headers)[1] for _ in range(20)})
+
+    def adds_with_cookie(self) -> bool:
+        return False
+
+
+class TestSurprises(LiveCase):
+    """Whatever is not as it was left ends in a reload, and what runs is what was asked for."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.one, self.two, self.three, _ = self.members
+        self.go([self.one, self.two])
+
+    def weight(self, member: Member) -> str:
+        (pool,) = self.balancer.pools
+        return self.cli(f"get weight be-{pool.id}/{member.id}").split()[0]
+
+    def test_a_refused_command(self) -> None:
+        (pool,) = self.balancer.pools
+        self.cli(f"add server be-{pool.id}/{self.three.id} 127.0.0.1:9")
+        self.reloads([self.one, self.two, self.three], "while it ran: it answered `add server .*Already exists")
+        self.assertEqual([True] * 3, [each > 15 for each in self.asked_by()[:3]])
+
+    def test_haproxy_was_reloaded_by_hand(self) -> None:
+        """Whatever was changed over its socket stands in the file too."""
+        self.lives([replace(self.one, weight=3), self.two])
+        before = self.worker()
+        self.host_.run(["pkill", "-USR2", "-o", "haproxy"], check=True)
+        eventually(lambda: self.worker() != before, "it is reloaded")
+        self.assertEqual("3", self.weight(self.one))
+        self.lives([replace(self.one, weight=4), self.two])
+        self.assertEqual("4", self.weight(self.one))
+
+    def test_the_file_was_edited_by_hand(self) -> None:
+        written = self.host_.read_config()
+        self.host_.write_config(b"# by hand\n" + written)
+        self.reloads([replace(self.one, weight=3), self.two], "HAProxy runs something else than its file says")
+        self.assertTrue(self.host_.read_config().startswith(b"# by hand\n"))
+        self.assertEqual("3", self.weight(self.one))
+
+    def test_another_worker_deployed_meanwhile(self) -> None:
+        other = type(self.driver)(SETTINGS)
+        self.addCleanup(other.close)
+        mine, self.driver = self.driver, other
+        self.lives([replace(self.one, weight=3), self.two])
+        self.driver = mine
+        self.lives([replace(self.one, weight=3), replace(self.two, weight=5)])
+        self.assertEqual(("3", "5"), (self.weight(self.one), self.weight(self.two)))
+
+    def test_cut_off_after_haproxy_was_told(self) -> None:
+        """The file is the old one then. The next deployment does not take it for what runs, whatever it is to do."""
+        calls: list[None] = []
+
+        def lost() -> None:
+            calls.append(None)
+            if len(calls) == 3:
+                raise LeaseLost("lost")
+
+        changed = self.with_pool([replace(self.one, weight=7), self.two])
+        with self.assertRaises(LeaseLost):
+            self.deploy(self.device, changed, check=lost)
+        self.assertEqual("7", self.weight(self.one))
+        self.assertNotIn(b"weight 7", self.host_.read_config())
+        self.assertEqual(ASTRAY, self.driver.observe(self.device).repair)
+        self.reloads([self.one, self.two], ASTRAY)
+        self.assertEqual("1", self.weight(self.one))
+        self.assertIsNone(self.driver.observe(self.device).repair)
+
+    def test_a_later_owner_is_not_overridden(self) -> None:
+        self.lives([replace(self.one, weight=3), self.two])
+        other = type(self.driver)(SETTINGS)
+        self.addCleanup(other.close)
+        candidate = self.render(self.device, [self.with_pool([replace(self.one, weight=9), self.two])])
+        with self.assertRaises(LaterOwner):
+            other.apply(self.device, candidate, epoch=1, last={}, check=lambda: None)
+        self.assertEqual("3", self.weight(self.one))
+
+    def test_what_was_held_up_is_not_done_any_more(self) -> None:
+        """A lease that was checked holds for some seconds; by then HAProxy has ended the session."""
+        (pool,) = self.balancer.pools
+        known = runtime.read_mark(self.connection(), self.host_.socket)
+        command = f"set weight be-{pool.id}/{self.one.id} 9"
+        with self.assertRaises(TransientDeviceError):
+            runtime.change(
+                self.connection(),
+                self.host_.socket,
+                live.Change(phases=((command,),), leaving=(), expected={}),
+                known=known,
+                mark=runtime.Mark(epoch=1, digest="0" * 64),
+                idle=1,
+                check=lambda: time.sleep(1.2),
+            )
+        self.assertEqual("1", self.weight(self.one))
+        self.assertEqual(known, runtime.read_mark(self.connection(), self.host_.socket))
+
+
+class TestWithoutForwarding(LiveCase):
+    def host(self, **how: Any) -> Host:
+        return super().host(**how, forwarding=False)
+
+    def test_socat_does_it_where_the_server_does_not_connect_to_sockets(self) -> None:
+        one, two, *_ = self.members
+        self.go([one, two])
+        self.lives([replace(one, weight=3), two])
+        self.shared([48, 16, 0, 0])
+        self.assertIsNotNone(self.driver.observe(self.device).sample)
+
+
+class Newer:
+    """The same with a newer HAProxy."""
+
+    def host(self, **how: Any) -> Host:
+        host: Host = super().host(release=newer_haproxy.newer_haproxy(), **how)  # type: ignore[misc]
+        return host
+
+
+@unittest.skipIf(isolation_refused(), "needs root and the right to make namespaces")
+class TestLiveOnNewer(Newer, TestLive):
+    def adds_with_cookie(self) -> bool:
+        return True
+
+
+@unittest.skipIf(isolation_refused(), "needs root and the right to make namespaces")
+class TestSurprisesOnNewer(Newer, TestSurprises):
+    pass
