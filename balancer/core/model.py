@@ -122,6 +122,15 @@ class AdminState(enum.StrEnum):
     MAINTENANCE = "MAINTENANCE"
 
 
+class MovePhase(enum.StrEnum):
+    """How far a load balancer is on its way to another device: `balancer.core.moves`."""
+
+    TAKE = "TAKE"
+    CLEAR = "CLEAR"
+    PREPARE = "PREPARE"
+    RELEASE = "RELEASE"
+
+
 # --- devices -----------------------------------------------------------------
 
 
@@ -211,9 +220,10 @@ class Observation:
 
     `sentence` says in one line what was found, `host_key` is the server key that was seen. `repair` is None, or
     says what is missing that a deployment puts right (a dead process, a lost address). `epoch` is that of the
-    last deployment under this very device id that the device remembers, None when it remembers none. `sample` is None
-    when the device could not be asked; the repository adds it to the statistics and does not give it back. `at` is
-    when, in seconds of the database's clock: the repository sets it when it records the observation.
+    last deployment under this very device id that the device remembers, None when it remembers none. `own_addresses`
+    are the IP addresses, canonical, that the host has whatever is deployed there. `sample` is None when the device
+    could not be asked; the repository adds it to the statistics and does not give it back. `at` is when, in seconds of
+    the database's clock: the repository sets it when it records the observation.
     """
 
     reachable: bool
@@ -224,6 +234,7 @@ class Observation:
     findings: tuple[str, ...] = ()
     repair: str | None = None
     epoch: int | None = None
+    own_addresses: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     sample: DeviceSample | None = None
     at: float = 0.0
@@ -465,10 +476,19 @@ class LoadBalancerError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A load balancer is on its way from the device `device_id` to the one that it names itself."""
+
+    device_id: str
+    phase: MovePhase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadBalancer:
     """The unit of consistency: every change adds one to `generation`.
 
-    `deleted` hides it from every reply while its device still runs it. `notices` are sentences on what the
+    It belongs to the device `device_id`; `move` is None unless it comes from another one that is not done with it.
+    `deleted` hides it from every reply while a device still runs it. `notices` are sentences on what the
     driver could not express; they do not make it fail.
 
     `provider` (a device type, in lower case), `flavor_id` and `availability_zone` are what was asked of its placement.
@@ -486,6 +506,7 @@ class LoadBalancer:
     pools: tuple[Pool, ...] = ()
     device_id: str
     pinned: bool = False
+    move: Move | None = None
     generation: int = 1
     applied_generation: int = 0
     deleted: bool = False
@@ -662,9 +683,12 @@ class DeviceSpec:
 
     `load_balancers` are the ones to run, in the order of their ids; deleted ones are not among them.
     `accepted_blocks` maps a load balancer's id to the last text of it that the device accepted.
-    `removed` names load balancers that are deleted or moved away, with the generation seen. `failures` counts
-    the deployments that failed in a row. `look_asked`: somebody waits for a new observation. `deployable`: there is
-    something to deploy or to repair, and no failure before forbids trying it now.
+    `removed` names load balancers that are deleted or moved away, with the generation seen. `kept` maps those that are
+    about to move away to the text that the device accepted last: it runs on, as it is, until another device has them.
+    `withheld` are addresses that the device must not have yet, because another one has them: what listens there is
+    made ready all the same. `failures` counts the deployments that failed in a row. `look_asked`: somebody waits for a
+    new observation. `deployable`: there is something to deploy or to repair, and no failure before forbids trying it
+    now.
     """
 
     device: Device
@@ -673,6 +697,8 @@ class DeviceSpec:
     revision: int
     accepted_blocks: Mapping[str, str] = field(default_factory=dict)
     removed: Mapping[str, int] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
     failures: int = 0
     look_asked: bool = False
     deployable: bool = True
@@ -684,6 +710,7 @@ class Candidate:
 
     `notices` maps a load balancer's id to what could not be expressed. `digest` is over head and blocks.
     `rejected` maps those that could not be rendered to the reason; their block is the last accepted one or "".
+    `withheld` as in `DeviceSpec`.
     """
 
     head: str
@@ -691,6 +718,7 @@ class Candidate:
     digest: str
     notices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rejected: Mapping[str, str] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

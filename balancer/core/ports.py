@@ -163,8 +163,9 @@ class Transaction(Protocol):
     def save_device(self, device: Device) -> None:
         """Store its own attributes (not its revisions, observation or error). Raises `NotFound`, `Conflict`."""
 
-    def delete_device(self, device_id: str) -> None:
-        """With its lease and reservations and whatever load balancers are still on it. Raises `NotFound`."""
+    def delete_device(self, device_id: str) -> tuple[str, ...]:
+        """With its lease and reservations and whatever load balancers are still on it; those that leave it, or were to
+        come, do so no more. Returns the other devices that this gives something to deploy. Raises `NotFound`."""
 
     def bump(self, device_id: str) -> None:
         """desired_revision += 1, back-off forgotten."""
@@ -193,13 +194,16 @@ class Transaction(Protocol):
     def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
         """Raises `NotFound`, also for a deleted one unless asked for."""
 
+    def leaving(self, device_id: str) -> list[str]:
+        """The ids of the load balancers that move away from the device and may still run there."""
+
     def progress(self, load_balancer_id: str) -> Progress | None:
         """Of a deleted one, too; None when it is gone for good."""
 
     def add_load_balancer(self, load_balancer: LoadBalancer) -> None: ...
     def save_load_balancer(self, load_balancer: LoadBalancer, *, seen: int) -> None:
         """Store it when its generation is still `seen`, else raise `StaleGeneration`. `load_balancer.generation`
-        is the new one. Applied generation, accepted block and notices are not touched; `error` is."""
+        is the new one. Applied generation, accepted texts and notices are not touched; `error` and `move` are."""
 
     # health monitors
     def monitors(self, ids: Sequence[str]) -> list[HealthMonitor]:
@@ -217,6 +221,9 @@ class Transaction(Protocol):
     # deployments
     def accepted_blocks(self, device_id: str, *, include_deleted: bool = False) -> dict[str, str]:
         """Load balancer id to the last text of it that the device accepted."""
+
+    def is_accepted(self, device_id: str, load_balancer_id: str) -> bool:
+        """Whether the device accepted it, be it in an older form."""
 
     def deployments(self, device_id: str, *, limit: int) -> list[Deployment]:
         """The newest ones, the newest first, without their diffs. Raises `NotFound` for an unknown device."""

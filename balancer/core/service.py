@@ -7,11 +7,11 @@ device, commit; then the workers are woken. Nothing here talks to a device.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from balancer.core import preview, quotas, rules
+from balancer.core import moves, preview, quotas, rules
 from balancer.core.changes import Change
 from balancer.core.model import (
     WHOLE,
@@ -36,12 +36,14 @@ from balancer.core.networks import AddressPools, NetworkService
 from balancer.core.ports import Driver, Networks, Notifier, Transaction, Transactions
 from balancer.core.retry import after_lost_race
 from balancer.core.scheduler import Option, Scheduler, filter_capabilities, filter_served, needs
-from balancer.core.shown import Memory, Shown, trees
+from balancer.core.shown import Memory, Shown, devices_of, trees
+from balancer.core.status import DeviceStatus, device_status
 from balancer.exceptions import (
     CapabilityConflict,
     Conflict,
     Forbidden,
     InvalidInput,
+    NoSuitableDevice,
     NotFound,
     NotOwned,
     StaleGeneration,
@@ -121,13 +123,16 @@ class Service:
     @after_lost_race
     def remove_device(self, caller: Caller, device_id: str, *, force: bool = False) -> Device:
         """Returns what was removed. Raises `Conflict` while load balancers are on it; `force` drops them with it,
-        unseen by the device."""
+        unseen by the device. Those that have not arrived there yet stay on the device that they come from."""
         _require_admin(caller)
         with self._repository.write() as tx:
             device = tx.device(device_id)
             if not force:
                 self._refuse_in_use(tx, device)
-            tx.delete_device(device_id)
+            _send_back(tx, device)
+            others = tx.delete_device(device_id)
+        for each in others:
+            self._notifier.notify(each)
         return device
 
     def observation_age(self, device: Device) -> float | None:
@@ -192,6 +197,8 @@ class Service:
         advice = "?force=1 removes the device with them, and its configuration must then be cleaned by hand"
         if alive:
             raise Conflict(f"Device {device.id} has {alive} load balancer(s); {advice}")
+        if tx.leaving(device.id):
+            raise Conflict(f"Device {device.id} still runs load balancers that move to another device; {advice}")
         if there or tx.reservations(device.id):
             raise Conflict(f"Device {device.id} still runs load balancers that were deleted; {advice}")
 
@@ -236,10 +243,10 @@ class Service:
                 raise NotFound("Load balancer", load_balancer_id)
             return self._memory.shown(tx, stamps)[0]
 
-    def device_of(self, tree: Tree) -> Device | None:
-        """The device a load balancer is on, for the words of its status; None when it is gone."""
+    def devices_of(self, tree: Tree) -> Mapping[str, Device]:
+        """Device id to device, for the devices that it is on or comes from: for the words of its status."""
         with self._repository.read() as tx:
-            return next(iter(tx.devices(ids=[tree.load_balancer.device_id])), None)
+            return devices_of(tx, [tree.load_balancer])
 
     def statistics_of(self, tree: Tree) -> Statistics:
         """States and counters of a load balancer and its parts, as they were last seen."""
@@ -250,7 +257,7 @@ class Service:
     def refresh_statistics(self, caller: Caller, project_id: str, load_balancer_id: str, seconds: float) -> None:
         """Have a worker ask the device now; returns when that was done, or after `seconds` at the latest."""
         tree = self.load_balancer(caller, project_id, load_balancer_id).tree
-        self._refresh(tree.load_balancer.device_id, seconds)
+        self._refresh(moves.serving_device_id(tree.load_balancer), seconds)
 
     @after_lost_race
     def create(self, caller: Caller, tree: Tree, *, device_id: str | None = None) -> Tree:
@@ -280,20 +287,36 @@ class Service:
     def change(self, caller: Caller, project_id: str, load_balancer_id: str, change: Change) -> Tree:
         """Apply a pure change; a change that changes nothing stores nothing.
 
-        A load balancer whose device lacks what it needs now moves to one that has it, unless it was pinned.
-        Raises what `create` raises, and `NotFound` for the load balancer or a child.
+        A load balancer whose device lacks what it needs now moves to one that has it, unless it was pinned. One whose
+        move fails goes back to the device that still serves it, if that has what it needs now. Raises what `create`
+        raises, and `NotFound` for the load balancer or a child.
         """
         _require_project(caller, project_id)
-        stored, touched = self._store_change(caller, project_id, load_balancer_id, change)
-        for device_id in touched:
+        stored, concerned = self._store_change(caller, project_id, load_balancer_id, change)
+        for device_id in concerned:
             self._notifier.notify(device_id)
         return stored
+
+    def move(self, caller: Caller, project_id: str, load_balancer_id: str) -> Tree:
+        """To another suitable device that is not known to be in trouble. Where there is none, and for a load balancer
+        that is pinned, its own device deploys it anew. Raises `NotFound`."""
+        _require_project(caller, project_id)
+        stored, concerned = self._store_move(project_id, load_balancer_id)
+        for device_id in concerned:
+            self._notifier.notify(device_id)
+        return stored
+
+    @after_lost_race
+    def _store_move(self, project_id: str, load_balancer_id: str) -> tuple[Tree, tuple[str, ...]]:
+        with self._repository.write() as tx:
+            old = _load(tx, project_id, load_balancer_id)
+            return self._store(tx, old, old, self._elsewhere(tx, old))
 
     @after_lost_race
     def _store_change(
         self, caller: Caller, project_id: str, load_balancer_id: str, change: Change
     ) -> tuple[Tree, tuple[str, ...]]:
-        """The stored tree and the devices to wake."""
+        """The stored tree and the devices that it concerns."""
         with self._repository.write() as tx:
             old = _load(tx, project_id, load_balancer_id)
             new = change(old)
@@ -301,32 +324,42 @@ class Service:
                 return old, ()
             new = self._with_addresses(tx, caller, new, old.load_balancer.virtual_ips)
             rules.check(new)
-            seen = old.load_balancer.generation
-            device = self._stay_or_move(tx, old, new)
-            balancer = replace(new.load_balancer, device_id=device.id, generation=seen + 1, error=None)
-            new = replace(new, load_balancer=balancer)
-            self._check_on(device, new)
-            quotas.check_change(tx, self.default_quotas, old, new)
-            _save_monitors(tx, old, new)
-            tx.save_load_balancer(balancer, seen=seen)
-            _delete_monitors(tx, old, new)
-            tx.add_reservations(rules.wanted_reservations(balancer))
-            touched = tuple(dict.fromkeys((device.id, old.load_balancer.device_id)))
-            for device_id in touched:
-                tx.bump(device_id)
-            return _load(tx, project_id, load_balancer_id), touched
+            return self._store(tx, old, new, self._stay_or_move(tx, old, new))
+
+    def _store(self, tx: Transaction, old: Tree, new: Tree, device: Device) -> tuple[Tree, tuple[str, ...]]:
+        """`old`, as changed to `new`, is to run on the device from now on."""
+        before = old.load_balancer
+        seen = before.generation
+        source = moves.serving_device_id(before)
+        accepted = source != device.id and tx.is_accepted(source, before.id)
+        move = moves.next_move(before, new.load_balancer, device, accepted=accepted)
+        balancer = replace(new.load_balancer, device_id=device.id, move=move, generation=seen + 1, error=None)
+        new = replace(new, load_balancer=balancer)
+        self._check_on(device, new)
+        quotas.check_change(tx, self.default_quotas, old, new)
+        _save_monitors(tx, old, new)
+        tx.save_load_balancer(balancer, seen=seen)
+        _delete_monitors(tx, old, new)
+        tx.add_reservations(rules.wanted_reservations(balancer))
+        for device_id in moves.to_deploy(before, balancer):
+            tx.bump(device_id)
+        return _load(tx, balancer.project_id, balancer.id), moves.concerned(before, balancer)
 
     @after_lost_race
     def delete(self, caller: Caller, project_id: str, load_balancer_id: str) -> Tree:
-        """Gone from every reply at once; its addresses are free when its device runs without it."""
+        """Gone from every reply at once; its addresses are free when its device, and the one that it may come from,
+        run without it."""
         _require_project(caller, project_id)
         with self._repository.write() as tx:
             tree = _load(tx, project_id, load_balancer_id)
             seen = tree.load_balancer.generation
             balancer = replace(tree.load_balancer, deleted=True, generation=seen + 1, error=None)
             tx.save_load_balancer(balancer, seen=seen)
-            tx.bump(balancer.device_id)
-        self._notifier.notify(balancer.device_id)
+            concerned = moves.concerned(balancer, balancer)
+            for device_id in concerned:
+                tx.bump(device_id)
+        for device_id in concerned:
+            self._notifier.notify(device_id)
         return replace(tree, load_balancer=balancer)
 
     def wait(self, caller: Caller, tree: Tree, seconds: float) -> Tree:
@@ -489,8 +522,9 @@ class Service:
     def _option(self, tx: Transaction, tree: Tree, device: Device) -> Option | None:
         return next(iter(self._options(tx, tree, [device])), None)
 
-    def _choose(self, tx: Transaction, tree: Tree) -> Device:
-        options = self._options(tx, tree, tx.devices())
+    def _choose(self, tx: Transaction, tree: Tree, devices: Sequence[Device] | None = None) -> Device:
+        """Of the devices, or of all. Raises `NoSuitableDevice`."""
+        options = self._options(tx, tree, tx.devices() if devices is None else devices)
         chosen = self._scheduler.choose(tree, options)
         device = tx.lock_device(chosen)
         if device == chosen:
@@ -513,8 +547,13 @@ class Service:
         return device
 
     def _stay_or_move(self, tx: Transaction, before: Tree, tree: Tree) -> Device:
-        """The present device when it can do what the tree needs, or needed before, else another one."""
-        device = tx.device(tree.load_balancer.device_id)
+        """The present device when it can do what the tree needs, or needed before, else another one: the one that still
+        serves the load balancer is the first choice."""
+        old = before.load_balancer
+        device, source = tx.device(old.device_id), moves.serving_device_id(old)
+        server = tx.device(source) if source != device.id else None
+        if server is not None and (old.error is not None or _in_trouble(device)) and self._may_take(tx, tree, server):
+            return server
         # What an administrator took from a device's capabilities is for what comes, not for what is there.
         if needs(tree) == needs(before) and tree.load_balancer.virtual_ips == before.load_balancer.virtual_ips:
             return device
@@ -527,9 +566,26 @@ class Service:
             refusal = filter_served(tree, option) or filter_capabilities(tree, option)
         if refusal is None:
             return device
-        if tree.load_balancer.pinned:
+        if old.pinned:
             raise CapabilityConflict(f"Device {device.id}, to which this load balancer is pinned, {refusal}")
+        if server is not None and self._may_take(tx, tree, server):
+            return server
         return self._choose(tx, tree)
+
+    def _elsewhere(self, tx: Transaction, tree: Tree) -> Device:
+        """Another device for the load balancer, or its own if there is none."""
+        own = tx.device(tree.load_balancer.device_id)
+        others = [device for device in tx.devices() if device.id != own.id and not _in_trouble(device)]
+        if tree.load_balancer.pinned:
+            return own
+        try:
+            return self._choose(tx, tree, others)
+        except NoSuitableDevice:
+            return own
+
+    def _may_take(self, tx: Transaction, tree: Tree, device: Device) -> bool:
+        option = self._option(tx, tree, device)
+        return option is not None and self._scheduler.refusal(tree, option) is None
 
     def _check_on(self, device: Device, tree: Tree) -> None:
         binds = device.observation.foreign_binds if device.observation else ()
@@ -556,6 +612,27 @@ def _cut(listed: list[_T], page: Page, id_of: Callable[[_T], str]) -> list[_T]:
             raise InvalidInput("marker must be the id of something in the list", field="marker")
         first = ids.index(page.marker) + 1
     return listed[first:] if page.limit is None else listed[first : first + page.limit]
+
+
+def _in_trouble(device: Device) -> bool:
+    return device_status(device)[0] in (DeviceStatus.UNREACHABLE, DeviceStatus.ERROR)
+
+
+def _send_back(tx: Transaction, device: Device) -> None:
+    """What was to move to the device goes back to where it is still served. It is given up there when one of its
+    addresses belongs to another load balancer by now."""
+    for listed in tx.load_balancers(device_id=device.id):
+        if moves.serving_device_id(listed) == device.id:
+            continue
+        balancer = tx.load_balancer(listed.id)
+        source = moves.serving_device_id(balancer)
+        back = replace(balancer, device_id=source, move=None, generation=balancer.generation + 1, error=None)
+        try:
+            tx.add_reservations(rules.wanted_reservations(back))
+        except Conflict:
+            back = replace(back, deleted=True)
+        tx.save_load_balancer(back, seen=balancer.generation)
+        tx.bump(source)
 
 
 def _require_admin(caller: Caller) -> None:

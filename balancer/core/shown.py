@@ -8,23 +8,25 @@ database.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from balancer.core.model import Device, LoadBalancer, Stamp, Statistics, Tree
+from balancer.core.moves import devices_at
 from balancer.core.ports import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shown:
-    """A load balancer with its device (None when that is gone) and what was seen of it, without the age of that.
+    """A load balancer with the devices that it is on or comes from, by their ids, and what was seen of it, without the
+    age of that.
 
     As long as nothing of it changes it is one and the same object, and compared as such: what was made of it can be
     remembered with it.
     """
 
     tree: Tree
-    device: Device | None
+    devices: Mapping[str, Device]
     statistics: Statistics
 
 
@@ -51,12 +53,12 @@ class Memory:
     def _load(self, tx: Transaction, stamps: Sequence[Stamp]) -> dict[str, Shown]:
         ids = [stamp.load_balancer_id for stamp in stamps]
         read = trees(tx, tx.load_balancers(ids=ids))
-        devices = {each.id: each for each in tx.devices(ids=sorted({tree.load_balancer.device_id for tree in read}))}
+        devices = devices_of(tx, [tree.load_balancer for tree in read])
         seen = tx.statistics(ids)
         made = {
             tree.load_balancer.id: Shown(
                 tree=tree,
-                device=devices.get(tree.load_balancer.device_id),
+                devices={key: devices[key] for key in devices_at(tree.load_balancer) if key in devices},
                 statistics=replace(seen.get(tree.load_balancer.id, Statistics()), age=None),
             )
             for tree in read
@@ -68,6 +70,12 @@ class Memory:
             for oldest in list(self._kept)[: -self._most]:
                 del self._kept[oldest]
         return made
+
+
+def devices_of(tx: Transaction, balancers: Sequence[LoadBalancer]) -> dict[str, Device]:
+    """Device id to device, for all that the load balancers are on or come from."""
+    ids = sorted({device_id for balancer in balancers for device_id in devices_at(balancer)})
+    return {each.id: each for each in tx.devices(ids=ids)}
 
 
 def trees(tx: Transaction, balancers: list[LoadBalancer]) -> list[Tree]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -13,10 +13,12 @@ from balancer.core.model import (
     Listener,
     LoadBalancer,
     Member,
+    MovePhase,
     OperatingStatus,
     Pool,
     Statistics,
 )
+from balancer.core.moves import RUNS_ON
 
 
 class LoadBalancerStatus(enum.StrEnum):
@@ -86,9 +88,13 @@ def part_provisioning_status(load_balancer: LoadBalancer, part: Part, below: Ite
     return ProvisioningStatus.PENDING_UPDATE if pending else ProvisioningStatus.ACTIVE
 
 
-def load_balancer_reason(load_balancer: LoadBalancer, device: Device | None) -> str:
-    """Sentences on why the status is what it is, and on what could not be expressed; empty when all is said."""
-    sentences = list(load_balancer.notices)
+def load_balancer_reason(load_balancer: LoadBalancer, devices: Mapping[str, Device]) -> str:
+    """Sentences on why the status is what it is, and on what could not be expressed; empty when all is said.
+
+    `devices` has those that it is on or comes from, as far as they are there, by their ids.
+    """
+    device = devices.get(load_balancer.device_id)
+    sentences = [*_move_sentences(load_balancer, devices), *load_balancer.notices]
     if load_balancer.error is not None:
         sentences.insert(0, load_balancer.error.sentence)
     elif load_balancer.applied_generation < load_balancer.generation:
@@ -97,6 +103,28 @@ def load_balancer_reason(load_balancer: LoadBalancer, device: Device | None) -> 
         elif device is not None and device.error:
             sentences.insert(0, device.error)
     return " ".join(sentence if sentence.endswith(".") else f"{sentence}." for sentence in sentences)
+
+
+def _move_sentences(load_balancer: LoadBalancer, devices: Mapping[str, Device]) -> list[str]:
+    move = load_balancer.move
+    if move is None:
+        return []
+    old, new = f"device {move.device_id}", f"device {load_balancer.device_id}"
+    if move.phase is MovePhase.CLEAR:
+        sentence = f"It was moved from {old}, which is still to remove it"
+    elif move.phase is MovePhase.RELEASE:
+        sentence = f"It moves from {old}, which serves it until its addresses can go to {new}"
+    else:
+        sentence = f"It moves from {old}, which serves it until {new} is ready"
+    left = devices.get(move.device_id)
+    if left is None or move.phase in RUNS_ON:
+        return [sentence]
+    status, reason = device_status(left)
+    if left.admin_state is AdminState.MAINTENANCE:
+        reason = "the device is in maintenance"
+    elif status not in (DeviceStatus.UNREACHABLE, DeviceStatus.ERROR):
+        return [sentence]
+    return [f"{sentence}, and waits for that: {reason}"]
 
 
 def device_status(device: Device) -> tuple[DeviceStatus, str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from balancer.core import moves
 from balancer.core.model import (
     AdminState,
     Algorithm,
@@ -36,6 +37,8 @@ from balancer.core.model import (
     MemberCheck,
     MemberLimits,
     MonitorType,
+    Move,
+    MovePhase,
     ObjectKind,
     ObjectSample,
     ObjectState,
@@ -155,6 +158,7 @@ def observation_values(observation: Observation) -> Values:
         "findings": list(observation.findings),
         "repair": observation.repair,
         "epoch": observation.epoch,
+        "own_addresses": list(observation.own_addresses),
         "facts": dict(observation.facts),
     }
 
@@ -169,6 +173,7 @@ def observation_from(row: Row) -> Observation:
         findings=tuple(row["findings"]),
         repair=row["repair"],
         epoch=row["epoch"],
+        own_addresses=tuple(row["own_addresses"]),
         facts=row["facts"],
         at=row["observed_at"],
     )
@@ -262,6 +267,7 @@ def load_balancer_values(balancer: LoadBalancer) -> Values:
         "admin_up": balancer.admin_up,
         "device_id": balancer.device_id,
         "pinned": balancer.pinned,
+        **move_values(balancer.move),
         "generation": balancer.generation,
         "deleted": balancer.deleted,
         "error_sentence": balancer.error.sentence if balancer.error else None,
@@ -272,6 +278,19 @@ def load_balancer_values(balancer: LoadBalancer) -> Values:
         "tags": list(balancer.tags),
         "extras": dict(balancer.extras),
     }
+
+
+def move_values(move: Move | None) -> Values:
+    return {
+        "moving_from": None if move is None else move.device_id,
+        "move_phase": None if move is None else move.phase.value,
+    }
+
+
+def move_from(row: Row) -> Move | None:
+    if row["moving_from"] is None:
+        return None
+    return Move(device_id=row["moving_from"], phase=MovePhase(row["move_phase"]))
 
 
 def children_values(balancer: LoadBalancer) -> Children:
@@ -333,6 +352,7 @@ def load_balancers_from(rows: Iterable[Row], children: Children) -> list[LoadBal
             ),
             device_id=row["device_id"],
             pinned=row["pinned"],
+            move=move_from(row),
             generation=row["generation"],
             applied_generation=row["applied_generation"],
             deleted=row["deleted"],
@@ -759,7 +779,8 @@ def deployment_from(row: Row) -> Deployment:
 
 
 def applied_values(row: Row, deployed: LoadBalancer, applied: Applied, notices: tuple[str, ...]) -> Values:
-    """What a deployment of `deployed` makes of its stored `row`, which may be of a later generation by now."""
+    """What a deployment of `deployed` makes of its stored `row`, which may be of a later generation by now, or on its
+    way to another device."""
     rejection = applied.rejected.get(deployed.id)
     values = {
         "applied_generation": row["applied_generation"],
@@ -767,11 +788,15 @@ def applied_values(row: Row, deployed: LoadBalancer, applied: Applied, notices: 
         "error_sentence": row["error_sentence"],
         "error_generation": row["error_generation"],
         "notices": list(notices),
-        "accepted_block": applied.accepted_blocks.get(deployed.id),
     }
-    if rejection is None and deployed.generation >= row["applied_generation"]:
+    # What was made ready without its addresses does not serve yet.
+    serves = deployed.move is None or deployed.move.phase not in moves.WITHOUT_ADDRESSES
+    if rejection is None and serves and deployed.generation >= row["applied_generation"]:
         values["applied_generation"] = deployed.generation
         values["applied_changed_at"] = deployed.changed_at
+    if row["device_id"] != deployed.device_id:
+        # The device that it moves to has the last word.
+        return {**values, "notices": row["notices"]}
     if row["error_generation"] is None or row["error_generation"] <= deployed.generation:
         values["error_sentence"] = rejection
         values["error_generation"] = None if rejection is None else deployed.generation
@@ -791,20 +816,59 @@ def freed_reservations(
 ) -> list[Reservation]:
     """Those of the device that nothing needs any more now that it runs `spec`.
 
-    `rows` are the load balancers that are on the device at present, deleted ones included, by their ids. A load
-    balancer that was rejected or changed since keeps all that it holds: its next deployment will tell.
+    `rows` are the load balancers that are on the device or leave it at present, deleted ones included, by their ids. A
+    load balancer that was rejected or changed since keeps all that it holds: its next deployment will tell.
     """
     runs = {
         balancer.id: wanted_addresses(balancer)
         for balancer in spec.load_balancers
         if balancer.id not in applied.rejected
-        and balancer.id in rows
-        and rows[balancer.id]["generation"] == balancer.generation
+        and (row := rows.get(balancer.id)) is not None
+        and row["device_id"] == spec.device.id
+        and row["generation"] == balancer.generation
     }
-    left = {i for i in spec.removed if i not in rows or rows[i]["deleted"]}
+    stay = {key for key, row in rows.items() if not row["deleted"] and _runs_on(row, spec.device.id)}
+    left = spec.removed.keys() - stay
     return [
         each
         for each in held
         if each.load_balancer_id in left
         or (each.load_balancer_id in runs and (each.address, each.port) not in runs[each.load_balancer_id])
     ]
+
+
+def next_step(row: Row, spec: DeviceSpec, applied: Applied) -> Move | None:
+    """What the deployment of `spec` makes of the move of the load balancer of `row`."""
+    move = move_from(row)
+    if row["device_id"] == spec.device.id:
+        deployed = next((each for each in spec.load_balancers if each.id == row["id"]), None)
+        if deployed is None:
+            return move
+        return moves.after_taking(
+            move,
+            deployed.move,
+            rejected=deployed.id in applied.rejected,
+            latest=deployed.generation == row["generation"],
+        )
+    return move and moves.after_leaving(move, runs=bool(applied.accepted_blocks.get(row["id"])))
+
+
+def _runs_on(row: Row, device_id: str) -> bool:
+    """Whether the device is to run the load balancer of the row, be it only until another one has it."""
+    move = move_from(row)
+    leaves = move is not None and move.device_id == device_id and move.phase in moves.RUNS_ON
+    return leaves or row["device_id"] == device_id
+
+
+def accepted_texts(
+    stored: Mapping[str, str], applied: Applied, rows: Mapping[str, Row], device_id: str
+) -> dict[str, str]:
+    """Load balancer id to the text that is to be remembered for the device after a deployment.
+
+    What is to run on there keeps its text even when the device has just been without it: it is put back.
+    """
+    texts = {key: text for key, text in applied.accepted_blocks.items() if text and key in rows}
+    for key, row in rows.items():
+        if key in stored and row["device_id"] != device_id and _runs_on(row, device_id):
+            texts.setdefault(key, stored[key])
+    return texts

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, not_, or_, select, update
 
+from balancer.core import moves
 from balancer.core.model import (
     AdminState,
     Applied,
@@ -39,6 +40,9 @@ _LONG_GONE = 3600.0
 
 _DEPLOYMENT_COLUMNS = (
     "id",
+    "device_id",
+    "moving_from",
+    "move_phase",
     "generation",
     "applied_generation",
     "applied_changed_at",
@@ -46,7 +50,6 @@ _DEPLOYMENT_COLUMNS = (
     "error_sentence",
     "error_generation",
     "notices",
-    "accepted_block",
 )
 
 
@@ -170,13 +173,19 @@ class SqlRepository:
             transaction = SqlTransaction(connection)
             balancers = sorted(transaction.load_balancers(device_id=device_id), key=lambda each: each.id)
             monitor_ids = {i for each in balancers for pool in each.pools for i in pool.health_monitor_ids}
+            texts = transaction.accepted_blocks(device_id)
+            runs_on = transaction.leaving(device_id, moves.RUNS_ON)
+            # What is made ready without its addresses must not give way to a text that it had with them.
+            ready = {each.id for each in balancers if each.move and each.move.phase in moves.WITHOUT_ADDRESSES}
             return DeviceSpec(
                 device=self._opened(transaction.device(device_id)),
                 load_balancers=tuple(balancers),
                 monitors=tuple(transaction.monitors(sorted(monitor_ids))),
                 revision=state["desired_revision"],
-                accepted_blocks=transaction.accepted_blocks(device_id),
+                accepted_blocks={key: text for key, text in texts.items() if key not in ready},
                 removed=_removed(connection, device_id),
+                kept={key: texts[key] for key in runs_on if key in texts},
+                withheld=moves.withheld_addresses(balancers),
                 failures=state["failures"],
                 look_asked=bool(state["look_asked"]),
                 deployable=bool(state["deployable"]),
@@ -205,7 +214,8 @@ class SqlRepository:
         renderer rejected counts as rejected."""
         applied = replace(applied, rejected={**candidate.rejected, **applied.rejected})
         with self._fenced(lease) as (connection, now):
-            transaction = SqlTransaction(connection)
+            transaction = SqlTransaction(connection, writing=True)
+            transaction.lock_moves(lease.device_id)
             connection.execute(
                 update(devices)
                 .where(devices.c.id == lease.device_id)
@@ -241,7 +251,15 @@ class SqlRepository:
             )
             held = transaction.reservations(lease.device_id)
             transaction.free_reservations(mapping.freed_reservations(held, spec, applied, rows))
-            transaction.purge_load_balancers([i for i in spec.removed if i in rows and rows[i]["deleted"]])
+            stored = transaction.accepted_blocks(lease.device_id, include_deleted=True)
+            texts = mapping.accepted_texts(stored, applied, rows, lease.device_id)
+            transaction.save_accepted_blocks(lease.device_id, stored, texts)
+            for row in rows.values():
+                if row["moving_from"] is not None:
+                    transaction.go_on(row, mapping.next_step(row, spec, applied))
+            transaction.purge_load_balancers(
+                [i for i in spec.removed if i in rows and _is_here(rows[i], spec) and rows[i]["deleted"]]
+            )
             entry = deployments.of_applied(spec, applied)
             if entry is not None:
                 self._enter(connection, lease.device_id, entry, duration, now)
@@ -276,7 +294,7 @@ class SqlRepository:
             SqlTransaction(connection).update_load_balancers(
                 (row, mapping.failed_values(row, each, sentence))
                 for each in spec.load_balancers
-                if (row := rows.get(each.id)) is not None
+                if (row := rows.get(each.id)) is not None and _is_here(row, spec)
             )
 
     def _enter(self, connection: Connection, device_id: str, entry: Values, duration: float, now: float) -> None:
@@ -343,16 +361,26 @@ def _deployable() -> ColumnElement[bool]:
 
 
 def _deployment_rows(connection: Connection, device_id: str) -> Mapping[str, Row]:
-    """What deployments write, of every load balancer that is on the device now, deleted ones included."""
+    """What deployments write, of every load balancer that is on the device now or leaves it, deleted ones included."""
     query = select(*(load_balancers.c[name] for name in _DEPLOYMENT_COLUMNS))
-    rows = connection.execute(query.where(load_balancers.c.device_id == device_id)).mappings()
+    concerned = or_(load_balancers.c.device_id == device_id, load_balancers.c.moving_from == device_id)
+    rows = connection.execute(query.where(concerned)).mappings()
     return {row["id"]: row for row in rows}
+
+
+def _is_here(row: Row, spec: DeviceSpec) -> bool:
+    return bool(row["device_id"] == spec.device.id)
 
 
 def _removed(connection: Connection, device_id: str) -> dict[str, int]:
     """Load balancers that must not run on the device (any more) and were not seen to be off it, with their
     present generation; 0 when there is no row of it any more."""
-    here = and_(load_balancers.c.device_id == device_id, load_balancers.c.deleted.is_(False))
+    runs_on = and_(
+        load_balancers.c.moving_from.is_not(None),
+        load_balancers.c.moving_from == device_id,
+        load_balancers.c.move_phase.in_([each.value for each in moves.RUNS_ON]),
+    )
+    here = and_(or_(load_balancers.c.device_id == device_id, runs_on), load_balancers.c.deleted.is_(False))
     holders = (
         select(reservations.c.load_balancer_id, func.coalesce(load_balancers.c.generation, 0))
         .select_from(reservations.outerjoin(load_balancers, load_balancers.c.id == reservations.c.load_balancer_id))

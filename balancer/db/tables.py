@@ -160,6 +160,7 @@ device_observations = Table(
     _json("findings"),
     Column("repair", sa.Text),
     Column("epoch", sa.BigInteger),
+    _json("own_addresses"),
     _json("facts"),
     # The last one that came with a sample, and the process that it was of: rows of `object_statistics` hold no times.
     Column("sampled_at", sa.Double),
@@ -327,12 +328,28 @@ load_balancers = Table(
     _json("extras"),
     Column("changed_at", UtcDateTime, nullable=False),
     Column("applied_changed_at", UtcDateTime),
-    # The last text of it that its device accepted.
-    Column("accepted_block", _LONG_TEXT),
+    # While it moves: the device that it comes from, and how far it is.
+    Column("moving_from", sa.String(32), ForeignKey("devices.id"), index=True),
+    Column("move_phase", sa.String(16)),
     *_times(),
     Index(None, "project_id"),
     # Counted for every placement.
     Index(None, "device_id", "deleted"),
+)
+
+# The last text of each load balancer that a device accepted: while one moves, two devices may have one.
+accepted_blocks = Table(
+    "accepted_blocks",
+    metadata,
+    Column("device_id", sa.String(32), ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "load_balancer_id",
+        sa.String(32),
+        ForeignKey("load_balancers.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+    Column("text", _LONG_TEXT, nullable=False),
 )
 
 virtual_ips = Table(

@@ -20,6 +20,8 @@ from balancer.core.model import (
     HealthMonitor,
     LoadBalancer,
     LoadBalancerGroup,
+    Move,
+    MovePhase,
     ObjectKind,
     ObjectState,
     Observation,
@@ -30,6 +32,7 @@ from balancer.core.model import (
     Stamp,
     Statistics,
 )
+from balancer.core.moves import devices_at
 from balancer.core.ports import Progress
 from balancer.core.rules import WILDCARD, say
 from balancer.core.statistics import add
@@ -41,6 +44,7 @@ from balancer.db.networks import SqlNetworkRows
 from balancer.db.secrets import Secrets
 from balancer.db.secrets import lock as lock_keys
 from balancer.db.tables import (
+    accepted_blocks,
     deployments,
     device_observations,
     devices,
@@ -67,7 +71,11 @@ _BATCH = 500
 """Values in one IN (…); databases limit the number of parameters of a statement."""
 
 _CHILD_TABLES = tuple(metadata.tables[each.name] for each in fields(Children))
-_SHOWN = tuple(column for column in load_balancers.c if column.name != "accepted_block")
+_SERVING = sa.case(
+    (load_balancers.c.move_phase != MovePhase.CLEAR.value, load_balancers.c.moving_from),
+    else_=load_balancers.c.device_id,
+)
+"""`balancer.core.moves.serving_device_id`."""
 _LISTED = tuple(column for column in deployments.c if column.name != "diff")
 _LEAVES = (l7_rules, l7_policies, members, pool_health_monitors, session_persistences)
 
@@ -174,14 +182,27 @@ class SqlTransaction:
 
         return mapping.device_values(device, seal)
 
-    def delete_device(self, device_id: str) -> None:
+    def delete_device(self, device_id: str) -> tuple[str, ...]:
         self._lock(device_id)
         self._device_row(device_id)
+        self.lock_moves(device_id)
+        # What it was to hand over is free now, and what it was to get is nowhere.
+        away = select(load_balancers.c.device_id).where(load_balancers.c.moving_from == device_id)
+        back = select(load_balancers.c.moving_from).where(
+            load_balancers.c.device_id == device_id, load_balancers.c.moving_from.is_not(None)
+        )
+        others = tuple(sorted({each for query in (away, back) for each in self._connection.scalars(query)}))
+        self._connection.execute(
+            update(load_balancers).where(load_balancers.c.moving_from == device_id).values(**mapping.move_values(None))
+        )
         there = select(load_balancers.c.id).where(load_balancers.c.device_id == device_id)
         held = {each.address for each in self.reservations(device_id)}
         self.purge_load_balancers(self._connection.scalars(there).all())
         self._connection.execute(delete(devices).where(devices.c.id == device_id))
         self.networks.release(addresses=held)
+        for each in others:
+            self.bump(each)
+        return others
 
     def bump(self, device_id: str) -> None:
         """Raises `NotFound`."""
@@ -294,14 +315,14 @@ class SqlTransaction:
         return [Stamp(load_balancer_id=row[0], project_id=row[1], state=tuple(row)) for row in found]
 
     def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
-        self._lock_device_of(load_balancer_id)
+        self._lock_devices_of(load_balancer_id)
         conditions: list[ColumnElement[bool]] = [load_balancers.c.id == load_balancer_id]
         if not include_deleted:
             conditions.append(load_balancers.c.deleted.is_(False))
         found = self._load(conditions)
         if not found:
             raise NotFound("Load balancer", load_balancer_id)
-        if self._locking and found[0].device_id not in self._locked:
+        if self._locking and not self._locked.issuperset(devices_at(found[0])):
             raise StaleGeneration(f"Load balancer {load_balancer_id} was moved meanwhile")
         return found[0]
 
@@ -314,10 +335,12 @@ class SqlTransaction:
             else None
         )
 
-    def _lock_device_of(self, load_balancer_id: str) -> None:
+    def _lock_devices_of(self, load_balancer_id: str) -> None:
+        """The one that it is on, and the one that it leaves."""
         if self._locking:
-            device_id = select(load_balancers.c.device_id).where(load_balancers.c.id == load_balancer_id)
-            self._lock(*self._connection.scalars(device_id))
+            device_ids = select(load_balancers.c.device_id, load_balancers.c.moving_from)
+            for row in self._connection.execute(device_ids.where(load_balancers.c.id == load_balancer_id)):
+                self._lock(*(each for each in row if each is not None))
 
     def add_load_balancer(self, load_balancer: LoadBalancer) -> None:
         """Its device and the health monitors that it names must be there. Raises `NotFound`, `Conflict`."""
@@ -332,15 +355,10 @@ class SqlTransaction:
         self._save_children(Children(), mapping.children_values(load_balancer))
 
     def save_load_balancer(self, load_balancer: LoadBalancer, *, seen: int) -> None:
-        """The health monitors that it names must be there. What another device accepted is forgotten."""
-        self._lock_device_of(load_balancer.id)
+        """The health monitors that it names must be there."""
+        self._lock_devices_of(load_balancer.id)
         self._lock(load_balancer.device_id)
         this = [load_balancers.c.id == load_balancer.id, load_balancers.c.generation == seen]
-        self._connection.execute(
-            update(load_balancers)
-            .where(*this, load_balancers.c.device_id != load_balancer.device_id)
-            .values(accepted_block=None)
-        )
         saved = self._connection.execute(
             update(load_balancers)
             .where(*this)
@@ -353,6 +371,38 @@ class SqlTransaction:
         self._note_removed(load_balancer, gone)
         left = {row["port_id"] for row in stored.virtual_ips} - {vip.port_id for vip in load_balancer.virtual_ips}
         self.networks.release(port_ids=left - {None})
+
+    def leaving(self, device_id: str, phases: Collection[MovePhase] = tuple(MovePhase)) -> list[str]:
+        query = select(load_balancers.c.id).where(
+            load_balancers.c.moving_from == device_id,
+            load_balancers.c.move_phase.in_([each.value for each in phases]),
+            load_balancers.c.deleted.is_(False),
+        )
+        return list(self._connection.scalars(query.order_by(load_balancers.c.id)))
+
+    def lock_moves(self, device_id: str) -> None:
+        """Locks every device that has a part in a move from or to this one, which is locked already."""
+        if self._locking:
+            self._locked.add(device_id)
+            moving = select(load_balancers.c.device_id, load_balancers.c.moving_from).where(
+                load_balancers.c.moving_from.is_not(None),
+                sa.or_(load_balancers.c.device_id == device_id, load_balancers.c.moving_from == device_id),
+            )
+            self._lock(*{each for row in self._connection.execute(moving) for each in row})
+
+    def go_on(self, row: Row, move: Move | None) -> None:
+        """A deployment has brought the move of the load balancer of `row` so far. Whose turn it is now has something to
+        deploy."""
+        before = mapping.move_from(row)
+        if before is None or move == before:
+            return
+        self._connection.execute(
+            update(load_balancers).where(load_balancers.c.id == row["id"]).values(**mapping.move_values(move))
+        )
+        if move is not None:
+            self.bump(move.device_id)
+        elif before.phase is MovePhase.RELEASE:
+            self.bump(row["device_id"])
 
     def update_load_balancers(self, changes: Iterable[tuple[Row, Values]]) -> None:
         """Write what differs from the stored rows: what deployments record, past the generation."""
@@ -393,7 +443,7 @@ class SqlTransaction:
 
     def _load(self, conditions: Sequence[ColumnElement[bool]], *order: ColumnElement[Any]) -> list[LoadBalancer]:
         """One query per table, however many load balancers there are."""
-        rows = self._rows(select(*_SHOWN).where(*conditions).order_by(*order))
+        rows = self._rows(select(load_balancers).where(*conditions).order_by(*order))
         if not rows:
             return []
         return mapping.load_balancers_from(rows, self._children(select(load_balancers.c.id).where(*conditions)))
@@ -494,15 +544,11 @@ class SqlTransaction:
             present = self._rows(
                 select(
                     load_balancers.c.id,
-                    load_balancers.c.device_id,
+                    _SERVING.label("device_id"),
                     device_observations.c.sampled_at,
                     db_now().label("now"),
                 )
-                .select_from(
-                    load_balancers.outerjoin(
-                        device_observations, device_observations.c.device_id == load_balancers.c.device_id
-                    )
-                )
+                .select_from(load_balancers.outerjoin(device_observations, device_observations.c.device_id == _SERVING))
                 .where(load_balancers.c.id.in_(batch))
             )
             counted: dict[str, list[Row]] = {}
@@ -588,11 +634,26 @@ class SqlTransaction:
 
     def accepted_blocks(self, device_id: str, *, include_deleted: bool = False) -> dict[str, str]:
         """In the order of their ids."""
-        conditions = [load_balancers.c.device_id == device_id, load_balancers.c.accepted_block.is_not(None)]
+        query = select(accepted_blocks.c.load_balancer_id, accepted_blocks.c.text)
         if not include_deleted:
-            conditions.append(load_balancers.c.deleted.is_(False))
-        query = select(load_balancers.c.id, load_balancers.c.accepted_block).where(*conditions)
-        return {row["id"]: row["accepted_block"] for row in self._rows(query.order_by(load_balancers.c.id))}
+            query = query.join(load_balancers).where(load_balancers.c.deleted.is_(False))
+        query = query.where(accepted_blocks.c.device_id == device_id).order_by(accepted_blocks.c.load_balancer_id)
+        return {row["load_balancer_id"]: row["text"] for row in self._rows(query)}
+
+    def is_accepted(self, device_id: str, load_balancer_id: str) -> bool:
+        of_device = accepted_blocks.c.device_id == device_id
+        query = select(accepted_blocks.c.device_id).where(
+            of_device, accepted_blocks.c.load_balancer_id == load_balancer_id
+        )
+        return bool(self._rows(query))
+
+    def save_accepted_blocks(self, device_id: str, stored: Mapping[str, str], texts: Mapping[str, str]) -> None:
+        """`texts` in the place of those that are `stored`."""
+        changed = {key: text for key, text in texts.items() if stored.get(key) != text}
+        gone = (key for key in stored if key in changed or key not in texts)
+        self._delete_rows(accepted_blocks, [(device_id, key) for key in gone])
+        rows = [{"device_id": device_id, "load_balancer_id": key, "text": text} for key, text in changed.items()]
+        self._insert_rows(accepted_blocks, rows)
 
     def deployments(self, device_id: str, *, limit: int) -> list[Deployment]:
         self._device_row(device_id)
@@ -780,6 +841,7 @@ class SqlTransaction:
 
 
 # A load balancer's parts, and the monitors it uses, change with its generation only.
+_LEFT, _LEFT_OBSERVATION = devices.alias(), device_observations.alias()
 _STAMPS_OF_PROJECT = (
     select(
         load_balancers.c.id,
@@ -792,11 +854,18 @@ _STAMPS_OF_PROJECT = (
         devices.c.error,
         device_observations.c.observed_at,
         device_observations.c.sampled_at,
+        load_balancers.c.moving_from,
+        load_balancers.c.move_phase,
+        _LEFT.c.updated_at,
+        _LEFT.c.error,
+        _LEFT_OBSERVATION.c.observed_at,
+        _LEFT_OBSERVATION.c.sampled_at,
     )
     .select_from(
-        load_balancers.outerjoin(devices, devices.c.id == load_balancers.c.device_id).outerjoin(
-            device_observations, device_observations.c.device_id == load_balancers.c.device_id
-        )
+        load_balancers.outerjoin(devices, devices.c.id == load_balancers.c.device_id)
+        .outerjoin(device_observations, device_observations.c.device_id == load_balancers.c.device_id)
+        .outerjoin(_LEFT, _LEFT.c.id == load_balancers.c.moving_from)
+        .outerjoin(_LEFT_OBSERVATION, _LEFT_OBSERVATION.c.device_id == load_balancers.c.moving_from)
     )
     .where(load_balancers.c.project_id == sa.bindparam("project_id"), load_balancers.c.deleted.is_(False))
     .order_by(load_balancers.c.created_at, load_balancers.c.id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from balancer.config import Settings
@@ -42,10 +42,11 @@ _VERSION = "1.0"
 
 @dataclass(slots=True)
 class _Memory:
-    """What one device runs. `deployments` counts real changes. As on a real one, each of them starts a new process,
-    which counts from zero."""
+    """What one device runs, and the addresses that it has for that. `deployments` counts real changes of the former. As
+    on a real one, each of them starts a new process, which counts from zero."""
 
     blocks: dict[str, str] = field(default_factory=dict)
+    addresses: frozenset[str] = frozenset()
     epoch: int = 0
     deployments: int = 0
     counters: dict[str, Counters] = field(default_factory=dict)
@@ -75,9 +76,10 @@ class FakeDriver:
         return device
 
     def render(self, spec: DeviceSpec) -> Candidate:
-        blocks = {each.id: _text(each, spec.monitors) for each in spec.load_balancers}
+        made = {each.id: _text(each, spec.monitors) for each in spec.load_balancers}
+        blocks = dict(sorted({**made, **spec.kept}.items()))
         sha = hashlib.sha256("".join(f"{key}\0{text}\0" for key, text in blocks.items()).encode())
-        return Candidate(head="", blocks=blocks, digest=sha.hexdigest())
+        return Candidate(head="", blocks=blocks, digest=sha.hexdigest(), withheld=spec.withheld)
 
     def preview(self, spec: DeviceSpec, *, before: Device) -> Preview:
         old = dict(spec.accepted_blocks)
@@ -130,6 +132,7 @@ class FakeDriver:
                 raise LaterOwner(sentence, epoch=memory.epoch)
             check()
             memory.epoch = epoch
+            memory.addresses = _addresses(blocks.values()) - set(candidate.withheld)
             if memory.blocks == blocks:
                 return Applied(
                     plan="noop",
@@ -160,6 +163,11 @@ class FakeDriver:
         """The text of every load balancer that the device runs."""
         with self._lock:
             return dict(self._devices.get(device_id, _Memory()).blocks)
+
+    def addresses(self, device_id: str) -> frozenset[str]:
+        """The addresses that the device has."""
+        with self._lock:
+            return self._devices.get(device_id, _Memory()).addresses
 
     def deployments(self, device_id: str) -> int:
         """How often what it runs has changed."""
@@ -208,6 +216,11 @@ def _text(balancer: LoadBalancer, monitors: Sequence[HealthMonitor]) -> str:
             lines += [_runs(ObjectKind.MEMBER, each.id, _member_status(each, bool(checked))) for each in pool.members]
     lines += [repr(monitor) for monitor in checked]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _addresses(texts: Iterable[str]) -> frozenset[str]:
+    lines = (line.split(" ") for text in texts for line in text.splitlines())
+    return frozenset(words[1] for words in lines if words[0] == "address")
 
 
 def _runs(kind: ObjectKind, object_id: str, status: OperatingStatus) -> str:

@@ -27,6 +27,7 @@ from balancer.core.model import (
     MemberCheck,
     MemberLimits,
     MonitorType,
+    Move,
     ObjectKind,
     ObjectSample,
     Observation,
@@ -96,6 +97,7 @@ def full_observation() -> Observation:
         findings=("a", "b"),
         repair="HAProxy does not run",
         epoch=2**40,
+        own_addresses=("192.0.2.1", "2001:db8::1"),
         facts={"localpeer": "host", "sockets": ["/run/a", "/run/b"]},
     )
 
@@ -175,7 +177,7 @@ def load_balancer(
     return LoadBalancer(**{**values, **changes})
 
 
-def full_load_balancer(device_id: str, monitor_ids: tuple[str, ...]) -> LoadBalancer:
+def full_load_balancer(device_id: str, monitor_ids: tuple[str, ...], *, move: Move | None = None) -> LoadBalancer:
     """Every attribute that can be stored, several of each child, and hardly a default among them."""
     vips = tuple(
         VirtualIp(
@@ -204,6 +206,7 @@ def full_load_balancer(device_id: str, monitor_ids: tuple[str, ...]) -> LoadBala
         pools=pools,
         device_id=device_id,
         pinned=True,
+        move=move,
         generation=7,
         applied_generation=6,
         deleted=True,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from balancer.core import rules
+from balancer.core import moves, rules
 from balancer.core.model import (
     AdminState,
     Applied,
@@ -31,6 +31,8 @@ from balancer.core.model import (
     LoadBalancer,
     LoadBalancerError,
     Member,
+    Move,
+    MovePhase,
     PersistenceKind,
     Reservation,
     SessionPersistence,
@@ -93,10 +95,12 @@ class Steps(Suite):
         with self.repository.write() as tx:
             old = tx.load_balancer(load_balancer_id, include_deleted=True)
             new = replace(change(old), generation=old.generation + 1)
+            accepted = tx.is_accepted(moves.serving_device_id(old), old.id)
+            new = replace(new, move=moves.next_move(old, new, tx.device(new.device_id), accepted=accepted))
             tx.save_load_balancer(new, seen=old.generation)
             if not new.deleted:
                 tx.add_reservations(rules.wanted_reservations(new))
-            for device_id in {old.device_id, new.device_id}:
+            for device_id in moves.concerned(old, new) if new.deleted else moves.to_deploy(old, new):
                 tx.bump(device_id)
             return tx.load_balancer(load_balancer_id, include_deleted=True)
 
@@ -262,7 +266,7 @@ class DevicesContract(Steps):
         sample = samples.device_sample(*samples.sample_of(full, 1))
         lease = self.lease(device.id)
         self.repository.record_observation(lease, replace(samples.full_observation(), sample=sample))
-        self.repository.record_failure(lease, self.spec(device.id), "broken", retry_after=None)
+        self.record(lease, self.spec(device.id))
         self.assertEqual(NOT_OF_A_DEVICE, {name for name, count in self.stored_rows().items() if not count})
         with self.repository.write() as tx:
             tx.delete_device(device.id)
@@ -289,7 +293,8 @@ class LoadBalancersContract(Steps):
     def test_every_attribute_comes_back(self) -> None:
         monitors = (samples.full_monitor(), samples.monitor())
         self.assertEqual([".created_at", ".updated_at"], samples.defaults_in(monitors[0]))
-        lb = samples.full_load_balancer(self.device.id, tuple(each.id for each in monitors))
+        move = Move(device_id=self.add_device().id, phase=MovePhase.PREPARE)
+        lb = samples.full_load_balancer(self.device.id, tuple(each.id for each in monitors), move=move)
         self.assertEqual([], [each for each in samples.defaults_in(lb) if not each.endswith("_at")])
         self.add(lb, *monitors)
         stored = self.get(lb.id)
@@ -527,12 +532,13 @@ class LoadBalancersContract(Steps):
         self.assertEqual(LoadBalancerError(sentence="e", generation=2), after.error)
         self.assertEqual({lb.id: "block"}, self.spec(self.device.id).accepted_blocks)
 
-    def test_a_move_forgets_what_the_old_device_accepted(self) -> None:
+    def test_what_a_device_accepted_means_nothing_on_another(self) -> None:
         lb = self.add(samples.load_balancer(self.device.id))
         self.deploy(self.device.id)
         other = self.add_device()
         self.change(lb.id, lambda each: replace(each, device_id=other.id))
         self.assertEqual({}, self.spec(other.id).accepted_blocks)
+        self.assertEqual({lb.id: f"{lb.id} 1"}, self.spec(self.device.id).kept)
 
     def test_an_id_is_used_once(self) -> None:
         lb = self.add(samples.load_balancer(self.device.id))
@@ -688,6 +694,7 @@ class ReservationsContract(Steps):
     def test_a_move_there_and_back_during_a_deployment_keeps_the_place(self) -> None:
         lb, new = self.add(samples.load_balancer(self.device.id)), self.add_device()
         self.change(lb.id, lambda each: replace(each, device_id=new.id))
+        self.deploy(new.id)
         lease, spec = self.lease(self.device.id), self.spec(self.device.id)
         self.assertIn(lb.id, spec.removed)
         self.change(lb.id, lambda each: replace(each, device_id=self.device.id))
@@ -830,7 +837,7 @@ class DeploymentContract(Steps):
         stays = samples.load_balancer(self.device.id, port=81)
         stays = replace(stays, pools=(replace(stays.pools[0], health_monitor_ids=(shared.id,)),))
         self.add(stays, shared)
-        before = self.stored_rows()
+        before = {**self.stored_rows(), "accepted_blocks": 1}
         full = replace(samples.full_load_balancer(self.device.id, (own.id, shared.id)), deleted=False)
         self.add(full, own)
         self.deploy(self.device.id)
@@ -839,7 +846,7 @@ class DeploymentContract(Steps):
         self.record(lease, early)
         self.assertRaises(NotFound, self.get, full.id)
         # The history tells of it.
-        self.assertEqual({**before, "deployments": 2}, self.stored_rows())
+        self.assertEqual({**before, "deployments": 2, "deployment_totals": 1}, self.stored_rows())
         with self.repository.read() as tx:
             self.assertEqual([shared.id], [each.id for each in tx.monitors([own.id, shared.id])])
 
@@ -853,14 +860,26 @@ class DeploymentContract(Steps):
         self.record(lease, self.spec(self.device.id))
         self.assertRaises(NotFound, self.get, lb.id)
 
-    def test_what_moved_away_during_the_deployment_is_left_alone(self) -> None:
+    def test_what_moved_away_during_the_deployment_is_served_until_it_has_arrived(self) -> None:
         lb, new = self.add(samples.load_balancer(self.device.id)), self.add_device()
         lease, spec = self.lease(self.device.id), self.spec(self.device.id)
         moved = self.change(lb.id, lambda each: replace(each, device_id=new.id))
         self.record(lease, spec)
         self.repository.record_failure(lease, spec, "broken", retry_after=None)
-        self.assertEqual(moved, self.get(lb.id))
+        after = self.get(lb.id)
+        self.assertEqual(
+            (1, 2, moved.move, None), (after.applied_generation, after.generation, after.move, after.error)
+        )
+        self.assertEqual({lb.id: f"{lb.id} 1"}, self.spec(self.device.id).kept)
         self.assertEqual({}, self.spec(new.id).accepted_blocks)
+
+    def test_what_a_device_refuses_that_it_has_to_leave_is_for_the_next_one_to_say(self) -> None:
+        lb, new = self.add(samples.load_balancer(self.device.id)), self.add_device()
+        lease, spec = self.lease(self.device.id), self.spec(self.device.id)
+        moved = self.change(lb.id, lambda each: replace(each, device_id=new.id))
+        self.record(lease, spec, rejected={lb.id: "no"})
+        self.assertEqual(moved, self.get(lb.id))
+        self.assertEqual({}, self.spec(self.device.id).kept)
 
     def test_a_transient_failure_marks_the_device_only(self) -> None:
         lb = self.add(samples.load_balancer(self.device.id))

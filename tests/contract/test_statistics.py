@@ -172,6 +172,9 @@ class StatisticsContract(Steps):
         other = self.add_device()
         self.observe(*sample_of(self.balancer, 5))
         self.change(self.balancer.id, lambda each: replace(each, device_id=other.id))
+        # The old one serves it until the new one does.
+        self.assertEqual({OperatingStatus.ONLINE}, self.statuses())
+        self.deploy(other.id)
         self.assertEqual(({None}, None), (self.statuses(), self.known().sampled_at))
         # Both serve it for a while.
         self.observe(*sample_of(self.balancer, 2), process="7", device_id=other.id)

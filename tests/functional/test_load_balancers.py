@@ -321,6 +321,7 @@ class TestChange(ApiCase):
         other = self.register(ip="192.0.2.11")
         self.expect(202, "PUT", path, {"protocol": "HTTP"})
         self.assertEqual(other, self.get(path)["loadbalancer"]["device_id"])
+        self.until(lambda: not self.get(path)["loadbalancer"]["status_reason"])
         self.refuse(409, "PUT", pinned, {"protocol": "HTTP"})
         self.refuse(400, "PUT", pinned, {"device_id": other}, field="device_id")
 

@@ -159,11 +159,14 @@ class Status(unittest.TestCase):
 
     def test_reason(self) -> None:
         there = device(error="Connection refused.")
-        waiting = tree(notices=("Rates are not limited.",)).load_balancer
-        self.assertEqual(status.load_balancer_reason(waiting, there), "Connection refused. Rates are not limited.")
-        self.assertEqual(status.load_balancer_reason(replace(waiting, applied_generation=1, notices=()), there), "")
+        waiting = tree(device_id=there.id, notices=("Rates are not limited.",)).load_balancer
+        self.assertEqual(
+            status.load_balancer_reason(waiting, {there.id: there}), "Connection refused. Rates are not limited."
+        )
+        applied = replace(waiting, applied_generation=1, notices=())
+        self.assertEqual(status.load_balancer_reason(applied, {there.id: there}), "")
         resting = replace(there, admin_state=AdminState.MAINTENANCE)
-        self.assertIn("maintenance", status.load_balancer_reason(waiting, resting))
+        self.assertIn("maintenance", status.load_balancer_reason(waiting, {there.id: resting}))
 
     def test_device(self) -> None:
         self.assertEqual(status.device_status(device())[0], "UNKNOWN")

@@ -140,7 +140,7 @@ class Handlers:
 
     def show_details(self, request: Request) -> webob.Response:
         shown = self._shown(request)
-        return reply(views.details(shown.tree, shown.device, shown.statistics))
+        return reply(views.details(shown.tree, shown.devices, shown.statistics))
 
     def show_statistics(self, request: Request) -> webob.Response:
         if request.flag("refresh"):
@@ -305,14 +305,14 @@ class Handlers:
         return self._service.wait(request.caller, tree, self._wait_seconds)
 
     def _accepted(self, request: Request, tree: Tree) -> webob.Response:
-        view = views.accepted(tree, self._service.device_of(tree))
+        view = views.accepted(tree, self._service.devices_of(tree))
         return _marked(request, reply({"loadbalancer": view}, HTTPStatus.ACCEPTED))
 
 
 @lru_cache(maxsize=5000)
 def _load_balancer(shown: Shown) -> bytes:
     """Its JSON. What is shown is the same object as long as it is the same."""
-    return to_json(views.load_balancer(shown.tree, shown.device, shown.statistics))
+    return to_json(views.load_balancer(shown.tree, shown.devices, shown.statistics))
 
 
 def _listed(shown: list[Shown]) -> webob.Response:

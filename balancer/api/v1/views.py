@@ -151,36 +151,37 @@ def quota(limits: Quotas, used: Mapping[QuotaResource, int]) -> View:
 # --- load balancers ----------------------------------------------------------------------------
 
 
-def _status(tree: Tree, device: Device | None) -> View:
+def _status(tree: Tree, devices: Mapping[str, Device]) -> View:
     balancer = tree.load_balancer
     return {
         "status": load_balancer_status(balancer).value,
-        "status_reason": load_balancer_reason(balancer, device),
+        "status_reason": load_balancer_reason(balancer, devices),
     }
 
 
-def accepted(tree: Tree, device: Device | None) -> View:
+def accepted(tree: Tree, devices: Mapping[str, Device]) -> View:
     """The short reply to a create and an update."""
-    return {"id": tree.load_balancer.id, **_status(tree, device)}
+    return {"id": tree.load_balancer.id, **_status(tree, devices)}
 
 
-def load_balancer(tree: Tree, device: Device | None, seen: Statistics) -> View:
+def load_balancer(tree: Tree, devices: Mapping[str, Device], seen: Statistics) -> View:
+    """`devices` as from `Service.devices_of`."""
     balancer = tree.load_balancer
     pool = balancer.pools[0] if balancer.pools else None
     return {
         **objects.BALANCER.view(Balancer(balancer, pool)),
         "device_id": balancer.device_id,
         "tenant_id": balancer.project_id,
-        **_status(tree, device),
+        **_status(tree, devices),
         "operating_status": _operating(load_balancer_operating_status(balancer, seen)),
         "deployed": _deployed(tree),
         **_times(balancer),
     }
 
 
-def details(tree: Tree, device: Device | None, seen: Statistics) -> View:
+def details(tree: Tree, devices: Mapping[str, Device], seen: Statistics) -> View:
     return {
-        **load_balancer(tree, device, seen),
+        **load_balancer(tree, devices, seen),
         "nodes": nodes(tree, seen),
         "virtualIps": virtual_ips(tree, seen),
         "healthMonitor": health_monitors(tree),

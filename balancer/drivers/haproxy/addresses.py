@@ -93,6 +93,11 @@ def entries(present: Mapping[str, Sequence[str]]) -> tuple[Entry, ...]:
     return tuple(found)
 
 
+def own(present: Mapping[str, Sequence[str]], recorded: Sequence[Entry]) -> tuple[str, ...]:
+    """The addresses that the host has and that we did not add."""
+    return tuple(dict.fromkeys(each.address for each in entries(present) if each not in recorded))
+
+
 def routes(text: str) -> dict[str, str]:
     """``ip -o route get`` of several addresses -> address to interface, or to "local" when the host takes packets to
     it for its own although it is on no interface."""

@@ -259,6 +259,10 @@ def _sidecar(host: HostState) -> Sidecar | None:
         return None
 
 
+def _withheld(sidecar: Sidecar | None) -> tuple[str, ...]:
+    return () if sidecar is None else sidecar.withheld
+
+
 def _foreign_owner(device: Device, parts: Parts, sidecar: Sidecar | None) -> str | None:
     """The other device, of another database, that has something on this host. A sidecar alone protects nothing: its
     device was removed when it had nothing left there."""
@@ -296,6 +300,7 @@ class _Application:
         self.old = found.old
         self.blocks = dict(candidate.blocks)
         self.rejected = dict(candidate.rejected)
+        self.withheld = candidate.withheld
         self.counted: str | None = None
         self.ways: dict[str, str] = {}
         self.moves = addresses.Changes()
@@ -304,6 +309,8 @@ class _Application:
     def run_known(self, left: _Left) -> Applied:
         """What can be changed while HAProxy runs is, without another look at the host. Raises `_LookAgain`."""
         self.moves, self.refused = left.moves, dict(left.refused)
+        if self.withheld != _withheld(left.found.sidecar):
+            raise _LookAgain
         composed = self._compose(self.blocks)
         planned = self._plan(composed)
         if planned.action is not Action.LIVE:
@@ -355,7 +362,7 @@ class _Application:
             verified=self.found.verified,
             running=bool(host.processes),
             able=live.abilities(host.version),
-            moves=bool(self.moves.before or self.moves.after),
+            moves=bool(self.moves.before or self.moves.after) or self.withheld != _withheld(self.found.sidecar),
             leftovers=host.leftovers,
             distrust=distrust or self.found.distrust,
         )
@@ -439,6 +446,7 @@ class _Application:
             digest=composed.block_digest,
             added_lf=composed.added_lf,
             addresses=moves.recorded,
+            withheld=self.withheld,
             started=planned.action is Action.START or (started and planned.action is not Action.STOP),
         )
         there_already = planned.action is Action.INSTALL and not trial and composed.content == self.found.old
@@ -523,7 +531,8 @@ class _Application:
     def _moves(self, how: deploy.Means) -> addresses.Changes:
         """What to do with addresses so that the present blocks have theirs."""
         host, sidecar = self.found.host, self.found.sidecar
-        wanted = addresses.needed(self.blocks.values())
+        needed = addresses.needed(self.blocks.values())
+        wanted = {each: length for each, length in needed.items() if each not in self.withheld}
         unasked = [each for each in addresses.missing(wanted, host.addresses) if each not in self.ways]
         if unasked:
             self.ways |= dict.fromkeys(unasked, "")
@@ -712,13 +721,14 @@ def _astray(host: HostState, device: Device, connection: ssh.Connection, timeout
     except FileError:
         return None
     ours = parts.owner == device.id and parts.block is not None
-    wanted = addresses.needed([(parts.block or b"").decode("utf-8", "replace")] if ours else [])
+    needed = addresses.needed([(parts.block or b"").decode("utf-8", "replace")] if ours else [])
+    sidecar = _sidecar(host)
+    wanted = {each: length for each, length in needed.items() if each not in _withheld(sidecar)}
     lost = addresses.missing(wanted, host.addresses)
     local = deploy.ways(connection, host, lost, timeout=timeout)
     lost = tuple(each for each in lost if local.get(each) != addresses.LOCAL)
     if lost:
         return f"the device lacks {_listed(lost)}"
-    sidecar = _sidecar(host)
     if sidecar is not None and sidecar.device_id == device.id:
         over = addresses.leftover(wanted, host.addresses, sidecar.addresses)
         if over:
@@ -813,6 +823,7 @@ def _observation(
         findings=tuple(dict.fromkeys(findings)),
         repair=repair,
         epoch=sidecar.epoch if sidecar is not None and sidecar.device_id == device.id else None,
+        own_addresses=addresses.own(host.addresses, () if sidecar is None else sidecar.addresses),
         facts={
             "config_path": host.path,
             "hostname": host.hostname,

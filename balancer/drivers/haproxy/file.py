@@ -346,7 +346,8 @@ class Sidecar:
 
     `digest` is that of the block that was last brought into service ("" for none); the file of the previous
     configuration lies beside it until that was verified. `added_lf`: the hand-written part got a final LF from us.
-    `addresses`: those that we added to interfaces, or were about to. `started`: HAProxy was started by us.
+    `addresses`: those that we added to interfaces, or were about to. `withheld`: those that the block listens at and
+    that another device has still to give up. `started`: HAProxy was started by us.
     """
 
     device_id: str
@@ -354,6 +355,7 @@ class Sidecar:
     digest: str = ""
     added_lf: bool = False
     addresses: tuple[Entry, ...] = ()
+    withheld: tuple[str, ...] = ()
     started: bool = False
 
 
@@ -368,6 +370,7 @@ def dump_sidecar(sidecar: Sidecar) -> bytes:
                 "digest": sidecar.digest,
                 "added_lf": sidecar.added_lf,
                 "addresses": [str(each) for each in sidecar.addresses],
+                "withheld": list(sidecar.withheld),
                 "started": sidecar.started,
             },
             indent=1,
@@ -388,6 +391,7 @@ def load_sidecar(content: bytes) -> Sidecar:
             digest=str(data["digest"]),
             added_lf=bool(data["added_lf"]),
             addresses=tuple(entry(str(each)) for each in data["addresses"]),
+            withheld=tuple(str(each) for each in data.get("withheld", ())),
             started=bool(data["started"]),
         )
     except (ValueError, KeyError, TypeError, InvalidInput) as error:

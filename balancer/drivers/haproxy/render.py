@@ -116,8 +116,16 @@ def candidate(spec: DeviceSpec, memo: dict[str, tuple[object, Block]] | None = N
     if memo is not None:
         memo.clear()
         memo.update(fresh)
+    blocks = dict(sorted({**blocks, **spec.kept}.items()))
     top = head(spec.device, blocks.values())
-    return Candidate(head=top, blocks=blocks, digest=_digest(top, blocks), notices=notices, rejected=rejected)
+    return Candidate(
+        head=top,
+        blocks=blocks,
+        digest=_digest(top, blocks),
+        notices=notices,
+        rejected=rejected,
+        withheld=spec.withheld,
+    )
 
 
 def _digest(top: str, blocks: Mapping[str, str]) -> str:

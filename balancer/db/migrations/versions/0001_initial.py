@@ -87,6 +87,7 @@ def upgrade() -> None:
         sa.Column("findings", LONG_TEXT, nullable=False),
         sa.Column("repair", sa.Text(), nullable=True),
         sa.Column("epoch", sa.BigInteger(), nullable=True),
+        sa.Column("own_addresses", LONG_TEXT, nullable=False),
         sa.Column("facts", LONG_TEXT, nullable=False),
         sa.Column("sampled_at", sa.Double(), nullable=True),
         sa.Column("sampled_process", sa.String(length=64), nullable=True),
@@ -220,14 +221,32 @@ def upgrade() -> None:
         sa.Column("extras", LONG_TEXT, nullable=False),
         sa.Column("changed_at", MOMENT, nullable=False),
         sa.Column("applied_changed_at", MOMENT, nullable=True),
-        sa.Column("accepted_block", LONG_TEXT, nullable=True),
+        sa.Column("moving_from", sa.String(length=32), nullable=True),
+        sa.Column("move_phase", sa.String(length=16), nullable=True),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_load_balancers_device_id"),
+        sa.ForeignKeyConstraint(["moving_from"], ["devices.id"], name="fk_load_balancers_moving_from"),
         sa.PrimaryKeyConstraint("id", name="pk_load_balancers"),
     )
     op.create_index("ix_load_balancers_device_id_deleted", "load_balancers", ["device_id", "deleted"])
+    op.create_index("ix_load_balancers_moving_from", "load_balancers", ["moving_from"])
     op.create_index("ix_load_balancers_project_id", "load_balancers", ["project_id"])
+    op.create_table(
+        "accepted_blocks",
+        sa.Column("device_id", sa.String(length=32), nullable=False),
+        sa.Column("load_balancer_id", sa.String(length=32), nullable=False),
+        sa.Column("text", LONG_TEXT, nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_accepted_blocks_device_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["load_balancer_id"],
+            ["load_balancers.id"],
+            name="fk_accepted_blocks_load_balancer_id",
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("device_id", "load_balancer_id", name="pk_accepted_blocks"),
+    )
+    op.create_index("ix_accepted_blocks_load_balancer_id", "accepted_blocks", ["load_balancer_id"])
     op.create_table(
         "reservations",
         sa.Column("device_id", sa.String(length=32), nullable=False),
@@ -467,6 +486,7 @@ def downgrade() -> None:
     op.drop_table("virtual_ips")
     op.drop_table("pools")
     op.drop_table("reservations")
+    op.drop_table("accepted_blocks")
     op.drop_table("load_balancers")
     op.drop_table("fixed_ips")
     op.drop_table("network_ports")
