@@ -171,6 +171,9 @@ def load_pipeline(service: Service, settings: Settings) -> WsgiApp:
     path = Path(settings.paste_config or DEFAULT_PASTE_FILE)
     if not path.is_file():
         raise ConfigurationError(f"There is no Paste file {path}; name one with paste_config or --config-file")
+    from balancer.api.middleware.authtoken import check_options  # only the API needs Keystone's middleware
+
+    check_options(str(path), settings.config_files)
     with _providing(service, settings):
         try:
             app: WsgiApp = loadapp(f"config:{path.resolve()}")
@@ -192,6 +195,16 @@ def app_factory(global_conf: Mapping[str, Any], **local_conf: Any) -> WsgiApp:
         check(parts)
         provided = make_service(parts, NoNotifier()), settings
     return make_app(*provided)
+
+
+def authtoken_factory(global_conf: Mapping[str, Any], **local_conf: Any) -> Callable[[WsgiApp], WsgiApp]:
+    """``paste.filter_factory`` of the authtoken filter. Its options come from ``[keystone_authtoken]`` of the Paste
+    file and of the files given with ``--config-file``, and from its own section of the Paste file."""
+    from balancer.api.middleware.authtoken import Authtoken
+
+    provided = _service.get()
+    files = (global_conf["__file__"], *(provided[1].config_files if provided else ()))
+    return lambda app: Authtoken(app, tuple(dict.fromkeys(files)), local_conf)
 
 
 def context_factory(global_conf: Mapping[str, Any], **local_conf: Any) -> Callable[[WsgiApp], WsgiApp]:

@@ -89,6 +89,10 @@ class KeysUnavailable(ConfigurationError):
     """The keys by which secrets are stored are missing, or are others."""
 
 
+class IdentityUnavailable(BalancerError):
+    """Keystone cannot be asked about a token."""
+
+
 class DatabaseUnavailable(BalancerError):
     """The database cannot be reached or stayed locked for too long."""
 

@@ -36,6 +36,7 @@ STATUSES: Mapping[type[exceptions.BalancerError], HTTPStatus] = {
     exceptions.StaleGeneration: HTTPStatus.CONFLICT,
     exceptions.DeviceError: HTTPStatus.BAD_GATEWAY,
     exceptions.KeysUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    exceptions.IdentityUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     exceptions.DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     exceptions.DatabaseNotSynced: HTTPStatus.SERVICE_UNAVAILABLE,
     exceptions.LeaseLost: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -148,7 +148,7 @@ class ApiCase(unittest.TestCase):
             response = self._as_from_scratch(request, response)
         return Answer(
             status=response.status_int,
-            json=json.loads(response.body) if response.body else None,
+            json=json.loads(response.body) if response.body and response.content_type == "application/json" else None,
             headers=dict(response.headers),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from keystoneauth1.access import access
 from keystonemiddleware.auth_token._user_plugin import UserAuthPlugin
 
+from balancer.api.audit import LOGGER
 from balancer.api.middleware.context import ContextMiddleware
 from tests.functional.case import DEVICE, LOAD_BALANCER, NO_ID, ApiCase
 
@@ -82,6 +84,11 @@ class TestContext(ApiCase):
             self.assertEqual(401, answer.status, path)
             self.assertEqual((401, "Unauthorized"), (answer.json["error"]["code"], answer.json["error"]["title"]))
             self.assertIn("X-Openstack-Request-Id", answer.headers)
+
+    def test_who_is_refused_is_nobody_in_the_audit(self) -> None:
+        with self.assertLogs(LOGGER) as logged:
+            self.call("POST", "/devices", DEVICE)
+        self.assertFalse(json.loads(logged.records[0].getMessage())["admin"])
 
     def test_headers_alone_are_nothing(self) -> None:
         for path in ("/devices", "/foo/loadbalancers"):

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import json
+import socket
+import tempfile
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
-from keystonemiddleware.auth_token import AuthProtocol
+from paste.deploy import loadapp
 
-from balancer.api.middleware.context import ContextMiddleware
+from balancer import bootstrap, config
+from balancer.api.wsgi import Application
+from balancer.exceptions import ConfigurationError
 from tests.functional.case import ApiCase
+
+PASTE = """\
+[pipeline:main]
+pipeline = authtoken context apiv1app
+[app:apiv1app]
+paste.app_factory = balancer.bootstrap:app_factory
+[filter:context]
+paste.filter_factory = balancer.bootstrap:context_factory
+[filter:authtoken]
+paste.filter_factory = balancer.bootstrap:authtoken_factory
+"""
 
 
 class _Keystone(BaseHTTPRequestHandler):
@@ -22,12 +39,16 @@ class _Keystone(BaseHTTPRequestHandler):
         "expired": ("foo", "admin", "2020-01-01T00:00:00.000000Z"),
     }
 
+    trusts: ClassVar[str] = "service"
+
     def do_GET(self) -> None:
         known = self.tokens.get(self.headers.get("X-Subject-Token", ""))
         if not self.path.startswith("/v3/auth/tokens"):
             base = f"http://127.0.0.1:{self.server.server_port}/v3/"  # type: ignore[attr-defined]
             version = {"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": base}]}
             self._answer(200, {"versions": {"values": [version]}} if self.path == "/" else {"version": version})
+        elif self.headers.get("X-Auth-Token") != self.trusts:
+            self._answer(401, {"error": {"code": 401, "title": "Unauthorized", "message": "who are you?"}})
         elif known is None:
             self._answer(404, {"error": {"code": 404, "title": "Not Found", "message": "no such token"}})
         else:
@@ -55,7 +76,7 @@ class _Keystone(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-class TestPipeline(ApiCase):
+class KeystoneCase(ApiCase):
     worker = False
 
     def setUp(self) -> None:
@@ -67,15 +88,31 @@ class TestPipeline(ApiCase):
         self.addCleanup(thread.join, 10)
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
-        url = f"http://127.0.0.1:{server.server_port}"
-        conf = {
-            "delay_auth_decision": "true",
-            "www_authenticate_uri": url,
-            "auth_type": "admin_token",
-            "endpoint": f"{url}/v3",
-            "token": "service",
-        }
-        self.app = AuthProtocol(ContextMiddleware(self.app), conf)
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        self.directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    def options(self, url: str) -> str:
+        """The section of a configuration file."""
+        return (
+            f"[keystone_authtoken]\nwww_authenticate_uri = {url}\nauth_type = admin_token\n"
+            f"endpoint = {url}/v3\ntoken = service\n"
+        )
+
+    def file(self, name: str, *texts: str) -> str:
+        path = self.directory / name
+        path.write_text("".join(texts), encoding="utf-8")
+        return str(path)
+
+    def load(self, *files: str) -> Application:
+        """The pipeline as balancer-api loads it when it is given these files, a Paste file first."""
+        settings, _ = config.load([argument for name in files for argument in ("--config-file", name)])
+        return bootstrap.load_pipeline(self.service, settings)
+
+
+class TestPipeline(KeystoneCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.app = self.load(self.file("paste.ini", PASTE), self.file("balancer.conf", self.options(self.url)))
 
     def status(self, path: str, token: str | None, **headers: str) -> int:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -110,3 +147,99 @@ class TestPipeline(ApiCase):
         answer = self.call("GET", "/devices")
         self.assertIn("Keystone uri=", answer.headers["WWW-Authenticate"])
         self.assertEqual({"code", "title", "message"}, set(answer.json["error"]))
+
+    def test_a_keystone_that_does_not_answer_is_not_waited_for_without_a_limit(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            limits = "http_connect_timeout = 1\nhttp_request_max_retries = 0\n"
+            self.app = self.load(self.file("paste.ini", PASTE, self.options(url), limits))
+            before = time.monotonic()
+            answer = self.call("GET", "/foo/loadbalancers", headers={"X-Auth-Token": "member"})
+            self.assertEqual((503, "1"), (answer.status, answer.headers["Retry-After"]))
+            self.assertLess(time.monotonic() - before, 10)
+
+    def test_a_keystone_that_does_not_know_us(self) -> None:
+        _Keystone.trusts = "somebody else"
+        self.addCleanup(setattr, _Keystone, "trusts", "service")
+        self.assertEqual(503, self.status("/foo/loadbalancers", "member"))
+
+
+class TestWhereOptionsAre(KeystoneCase):
+    def check(self, app: Application) -> None:
+        self.app = app
+        for token, status in (("member", 200), ("invented", 401)):
+            answer = self.call("GET", "/foo/loadbalancers", headers={"X-Auth-Token": token})
+            self.assertEqual(status, answer.status, answer.json)
+
+    def test_in_the_paste_file_alone(self) -> None:
+        self.check(self.load(self.file("paste.ini", PASTE, self.options(self.url))))
+
+    def test_in_the_filter_s_own_section(self) -> None:
+        section = self.options(self.url).replace("[keystone_authtoken]\n", "")
+        self.check(self.load(self.file("paste.ini", PASTE, section)))
+
+    def test_with_the_middleware_s_own_factory(self) -> None:
+        section = self.options(self.url).replace("[keystone_authtoken]\n", "delay_auth_decision = true\n")
+        paste = PASTE.replace("balancer.bootstrap:authtoken_factory", "keystonemiddleware.auth_token:filter_factory")
+        self.check(self.load(self.file("paste.ini", paste, section)))
+
+    def test_under_another_server_that_reads_the_paste_file_itself(self) -> None:
+        connection = f"[sql]\nconnection = sqlite:///{self.directory / 'balancer.sqlite'}\n"
+        path = self.file("paste.ini", connection, PASTE, self.options(self.url))
+        settings, _ = config.load(["--config-file", path])
+        bootstrap.sync(settings)
+        self.check(loadapp(f"config:{path}"))
+
+
+class TestMistakes(KeystoneCase):
+    def refused(self, *files: str) -> str:
+        with self.assertRaises(ConfigurationError) as caught:
+            self.load(*files)
+        return str(caught.exception)
+
+    def test_the_options_of_old_are_told_their_new_names(self) -> None:
+        old = "auth_host = 127.0.0.1\nauth_port = 35357\nauth_protocol = http\nadmin_user = balancer\n"
+        old += "admin_password = x\nadmin_tenant_name = service\n"
+        for files in (
+            (self.file("a.ini", PASTE, old),),
+            (self.file("b.ini", PASTE, "[keystone_authtoken]\n", old),),
+            (self.file("c.ini", PASTE), self.file("c.conf", "[keystone_authtoken]\n", old)),
+            (
+                self.file(
+                    "d.ini", PASTE.replace("balancer.bootstrap:authtoken", "keystone.middleware.auth_token:filter"), old
+                ),
+            ),
+        ):
+            told = self.refused(*files)
+            for words in (
+                "auth_host is auth_url",
+                "auth_port is auth_url",
+                "auth_protocol is auth_url",
+                "admin_user is username",
+                "admin_password is password",
+                "admin_tenant_name is project_name",
+                "auth_type = password",
+                "user_domain_name",
+            ):
+                self.assertIn(words, told)
+
+    def test_they_are_nobody_s_business_without_keystone(self) -> None:
+        paste = PASTE.replace("pipeline = authtoken context apiv1app", "pipeline = apiv1app")
+        self.load(self.file("paste.ini", paste, "auth_host = 127.0.0.1\nadmin_user = balancer\n"))
+
+    def test_middleware_that_is_no_more(self) -> None:
+        paste = PASTE.replace("balancer.bootstrap:authtoken", "keystoneclient.middleware.auth_token:filter")
+        self.assertIn(
+            "paste.filter_factory = balancer.bootstrap:authtoken_factory", self.refused(self.file("p.ini", paste))
+        )
+
+    def test_what_is_missing_or_wrong(self) -> None:
+        paste = self.file("paste.ini", PASTE)
+        for options, told in (
+            ("", "auth_type is missing"),
+            ("auth_type = pasword\n", "pasword"),
+            ("auth_type = password\n", "auth_url"),
+            ("auth_type = password\nauth_url = http://127.0.0.1:5000\ntoken_cache_time = soon\n", "token_cache_time"),
+        ):
+            with self.subTest(options):
+                self.assertIn(told, self.refused(paste, self.file("o.conf", "[keystone_authtoken]\n", options)))

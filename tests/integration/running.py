@@ -132,9 +132,18 @@ class RunningService:
         if self.process is not None and self.process.poll() is None:
             self.stop()
 
-    def call(self, method: str, path: str, body: Any = None, *, timeout: float = 30.0) -> Answer:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: dict[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> Answer:
         data = None if body is None else json.dumps(body).encode()
-        return _exchange("127.0.0.1", self.port, method, path, data, {"Content-Type": "application/json"}, timeout)
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        return _exchange("127.0.0.1", self.port, method, path, data, sent, timeout)
 
     def deployments(self) -> str:
         """What the worker said it did, for messages of failed tests."""

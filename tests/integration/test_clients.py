@@ -274,10 +274,18 @@ class RunningTls(RunningService):
         with contextlib.closing(connection):
             yield connection
 
-    def call(self, method: str, path: str, body: object = None, *, timeout: float = 30.0) -> Answer:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: dict[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> Answer:
         with self.connection() as connection:
             data = None if body is None else json.dumps(body).encode()
-            connection.request(method, path, body=data, headers={"Content-Type": "application/json"})
+            connection.request(method, path, body=data, headers={"Content-Type": "application/json", **(headers or {})})
             answer = connection.getresponse()
             return Answer(status=answer.status, headers=dict(answer.getheaders()), text=answer.read().decode())
 
