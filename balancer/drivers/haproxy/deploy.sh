@@ -26,7 +26,9 @@ staged=$directory/.${config##*/}.balancer-new
 state=untouched
 handed=no
 
-reply() { echo "$1 $(printf %s "$2" | base64 | tr -d '\n')"; }
+reply() {
+    if [ -n "$2" ]; then echo "$1 $(printf %s "$2" | base64 | tr -d '\n')"; else echo "$1 "; fi
+}
 
 # Runs one step without our input and our lock; standard error is kept in $said.
 step() { said=$("do_$1" 2>&1 >/dev/null </dev/null 9<&-); }
@@ -43,12 +45,23 @@ attempt() {
     echo
 }
 
+# The numbers of those with the operand among their arguments, a blank behind each.
 haproxies() {
+    set --
     for process in /proc/[0-9]*; do
         { read -r comm <"$process/comm"; } 2>/dev/null || continue
-        case $comm in haproxy*) ;; *) continue ;; esac
-        tr '\0' '\n' 2>/dev/null <"$process/cmdline" | grep -qxF -e "$operand" && printf '%s ' "${process#/proc/}"
+        case $comm in haproxy*) set -- "$@" "$process/cmdline" ;; esac
     done
+    [ $# -gt 0 ] || return 0
+    for process in $(grep -lzxF -e "$operand" "$@" 2>/dev/null); do
+        process=${process#/proc/}
+        printf '%s ' "${process%/cmdline}"
+    done
+}
+
+# $1 a file, $2 the step that prints it where more rights are needed for that.
+sum_of() {
+    if [ -r "$1" ]; then sha256sum <"$1"; else "$2" 2>/dev/null </dev/null 9<&- | sha256sum; fi
 }
 
 # Waits until a process serves that was not there before; $1 are those that were, $2 tenths of a second at most.
@@ -115,34 +128,50 @@ done
 
 if [ -e "$config.balancer" ]; then
     [ -r "$config.balancer" ] || { reply failed-lock "$config.balancer is not readable"; exit 1; }
-    owner=$(sed -n 's/^ *"device_id": *"\([0-9a-f]*\)".*/\1/p' "$config.balancer")
-    newest=$(sed -n 's/^ *"epoch": *\([0-9][0-9]*\).*/\1/p' "$config.balancer")
+    owner='' newest=''
+    while read -r line; do
+        case $line in
+            '"device_id": "'*) owner=${line#*: \"} && owner=${owner%%[!0-9a-f]*} ;;
+            '"epoch": '*) newest=${line#*: } && newest=${newest%%[!0-9]*} ;;
+        esac
+    done <"$config.balancer"
     case $owner in
         "$device") [ "${newest:-0}" -le "$epoch" ] || { reply stale "$newest"; exit 1; } ;;
         '' | "$heir_of") ;;
         *) reply foreign "$owner"; exit 1 ;;
     esac
 fi
-now=$(do_read 2>/dev/null </dev/null 9<&- | sha256sum)
+now=$(sum_of "$config" do_read)
 [ "${now%% *}" = "$expected" ] || { reply changed ''; exit 1; }
 
 state=staged
 if [ "$bytes" != - ]; then
     [ "$keep" = no ] || must copy
     said=$(head -c "$bytes" | do_write 2>&1 >/dev/null 9<&-) || { reply failed-write "$said"; exit 1; }
-    now=$(do_read_staged 2>/dev/null </dev/null 9<&- | sha256sum)
+    now=$(sum_of "$staged" do_read_staged)
     [ "${now%% *}" = "$sum" ] || { reply incomplete ''; exit 1; }
 fi
+noted=''
 if [ "$ask" = yes ]; then
-    said=$(do_check 2>&1 </dev/null 9<&-) || {
+    # Meanwhile: haproxy takes its time.
+    if [ "$action" != check ]; then
+        printf %s "$note" | do_note >/dev/null 2>&1 9<&- &
+        noted=$!
+    fi
+    said=$(do_check 2>&1 </dev/null 9<&-)
+    answer=$?
+    [ -z "$noted" ] || wait "$noted" || noted=''
+    case $answer in
+        0) ;;
         # No program, or none that may be run.
-        case $? in 126 | 127) reply failed-check "$said" ;; *) reply rejected "$said" ;; esac
-        exit 1
-    }
+        126 | 127) reply failed-check "$said"; exit 1 ;;
+        *) reply rejected "$said"; exit 1 ;;
+    esac
 fi
 [ "$action" != check ] || { reply accepted "$said"; exit 0; }
 
-said=$(printf %s "$note" | do_note 2>&1 >/dev/null 9<&-) || { reply failed-note "$said"; exit 1; }
+# Once more when it failed, to say why.
+[ -n "$noted" ] || said=$(printf %s "$note" | do_note 2>&1 >/dev/null 9<&-) || { reply failed-note "$said"; exit 1; }
 must record
 if [ "$action" = live ]; then
     # It runs already.
