@@ -43,6 +43,10 @@ class NoSuitableDevice(BalancerError):
     """The scheduler found no device for a load balancer."""
 
 
+class NotOffered(NoSuitableDevice):
+    """There are devices, but the load balancer needs what none of them offers."""
+
+
 class Forbidden(BalancerError):
     """The caller may not do this.
 

@@ -7,6 +7,7 @@ from typing import cast
 from oslo_policy.policy import RuleDefault
 
 from balancer.api import health, metrics, policy, versions
+from balancer.api.lbaas_v2 import routes as lbaas_v2
 from balancer.api.middleware.access import AccessLog
 from balancer.api.middleware.concurrency import Concurrency
 from balancer.api.middleware.faults import Faults
@@ -19,14 +20,20 @@ from balancer.core.service import Service
 
 def table(service: Service, settings: Settings) -> Table:
     """Everything that is served, by all dialects."""
-    return {**versions.table(service), **health.table(service), **metrics.table(service), **v1.table(service, settings)}
+    return {
+        **versions.table(service),
+        **health.table(service),
+        **metrics.table(service),
+        **lbaas_v2.table(service, settings),
+        **v1.table(service, settings),
+    }
 
 
 def make_app(service: Service, settings: Settings) -> Application:
     """A plain WSGI application for any server. Raises `ConfigurationError` for a bad policy file."""
     served = table(service, settings)
     rules = policy.Policy((rule for rule, _, _ in operations(served)), settings.policy_file)
-    router = Router(served, v1.REQUIREMENTS, rules)
+    router = Router(served, {**v1.REQUIREMENTS, **lbaas_v2.REQUIREMENTS}, rules)
     return AccessLog(Faults(SizeLimit(Concurrency(router, settings.api.max_requests), settings.api.max_body_bytes)))
 
 

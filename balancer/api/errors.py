@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -45,25 +46,30 @@ STATUSES: Mapping[type[exceptions.BalancerError], HTTPStatus] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What a dialect needs to word an error. `field` is the path of the offending field, or empty."""
+    """What a dialect needs to word an error. `field` is the path of the offending field, or empty; `error` is None
+    when it is not to be shown."""
 
     status: HTTPStatus
     message: str
     field: str = ""
+    error: exceptions.BalancerError | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def problem_of(error: Exception, request_id: str) -> Problem:
+def problem_of(
+    error: Exception, request_id: str, statuses: Mapping[type[exceptions.BalancerError], HTTPStatus] = STATUSES
+) -> Problem:
     """The problem behind an error. One that nobody raised on purpose is logged and not shown."""
     if isinstance(error, HttpError):
-        return Problem(status=error.status, message=str(error), headers=error.headers)
-    status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), None)
-    if status is None:
+        return Problem(status=error.status, message=str(error), headers=error.headers, error=error)
+    status = next((statuses[kind] for kind in type(error).__mro__ if kind in statuses), None)
+    if status is None or not isinstance(error, exceptions.BalancerError):
         log.error("%s failed", request_id, exc_info=error)
         message = f"The request failed for a reason that is logged under {request_id}"
         return Problem(status=HTTPStatus.INTERNAL_SERVER_ERROR, message=message)
     retry = (("Retry-After", "1"),) if status is HTTPStatus.SERVICE_UNAVAILABLE else ()
-    return Problem(status=status, message=str(error), field=getattr(error, "field", ""), headers=retry)
+    field = getattr(error, "field", "")
+    return Problem(status=status, message=str(error), field=field, headers=retry, error=error)
 
 
 # The model's words in those of the balancer API.
@@ -82,12 +88,113 @@ def balancer_body(problem: Problem) -> dict[str, Any]:
     return {"error": body}
 
 
-def response_to(error: Exception, request_id: str) -> webob.Response:
-    problem = problem_of(error, request_id)
+# --- LBaaS v2 and whatever else is below /v2 and /v2.0 --------------------------------------------------
+
+OPENSTACK_STATUSES: Mapping[type[exceptions.BalancerError], HTTPStatus] = {
+    **STATUSES,
+    exceptions.Unsupported: HTTPStatus.NOT_IMPLEMENTED,
+    exceptions.NotOffered: HTTPStatus.NOT_IMPLEMENTED,
+    exceptions.NotOwned: HTTPStatus.FORBIDDEN,
+    exceptions.NoSuitableDevice: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+# The core's nouns in those of Octavia, and the types that NeutronError has names of its own for.
+_NOUNS: Mapping[str, str] = {
+    "Load balancer": "Load Balancer",
+    "Virtual IP": "Listener",
+    "Node": "Member",
+    "Health monitor": "Health Monitor",
+}
+_TYPES: Mapping[type[exceptions.BalancerError], str] = {
+    exceptions.NotFound: "EntityNotFound",
+    exceptions.NotOwned: "PolicyNotAuthorized",
+    exceptions.OverQuota: "OverQuota",
+    exceptions.Forbidden: "PolicyNotAuthorized",
+    exceptions.Unsupported: "NotSupported",
+    exceptions.InvalidInput: "InvalidInput",
+    exceptions.Conflict: "Conflict",
+    exceptions.NoSuitableDevice: "NoEligibleBackend",
+}
+_QUOTA_KINDS: Mapping[str, str] = {
+    "load_balancer": "Load Balancer",
+    "health_monitor": "Health Monitor",
+    "l7_policy": "L7Policy",
+    "l7_rule": "L7Rule",
+}
+_OBJECT_ID = re.compile(
+    r"(?<![0-9a-z-])([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})(?![0-9a-z-])"
+)
+
+
+def openstack_body(problem: Problem) -> dict[str, Any]:
+    """What the clients of Octavia read, and beside it what those of Neutron do."""
+    if problem.status is HTTPStatus.NOT_ACCEPTABLE:
+        return {
+            "errors": [
+                {
+                    "status": int(problem.status),
+                    "title": problem.status.phrase,
+                    "detail": problem.message,
+                    "request_id": "",
+                }
+            ]
+        }
+    message = _openstack_message(problem)
+    kind = next((_TYPES[each] for each in type(problem.error).__mro__ if each in _TYPES), None)
+    return {
+        "faultcode": "Server" if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Client",
+        "faultstring": message,
+        "debuginfo": None,
+        "NeutronError": {
+            "type": kind or f"HTTP{problem.status.phrase.replace(' ', '')}",
+            "message": message,
+            "detail": "",
+        },
+    }
+
+
+def _openstack_message(problem: Problem) -> str:
+    error = problem.error
+    if isinstance(error, exceptions.Forbidden | exceptions.NotOwned):
+        return "Policy does not allow this request to be performed."
+    if isinstance(error, exceptions.OverQuota):
+        kinds = ", ".join(_QUOTA_KINDS.get(each, each.capitalize()) for each in error.resources)
+        return f"Quota has been met for resources: {kinds}. {error}"
+    if isinstance(error, exceptions.NotFound):
+        return f"{_NOUNS.get(error.kind, error.kind)} {dashed(error.object_id)} not found."
+    return dashed(problem.message)
+
+
+def dashed(text: str) -> str:
+    """With the ids in it as UUIDs."""
+    return _OBJECT_ID.sub(r"\1-\2-\3-\4-\5", text)
+
+
+# --- which is worded how ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    statuses: Mapping[type[exceptions.BalancerError], HTTPStatus]
+    body: Callable[[Problem], dict[str, Any]]
+
+
+_BALANCER = Wording(statuses=STATUSES, body=balancer_body)
+_OPENSTACK = Wording(statuses=OPENSTACK_STATUSES, body=openstack_body)
+OPENSTACK_PREFIXES = ("v2", "v2.0")
+
+
+def wording_of(path: str) -> Wording:
+    """How errors are told to whoever asked for that path."""
+    return _OPENSTACK if path.lstrip("/").partition("/")[0] in OPENSTACK_PREFIXES else _BALANCER
+
+
+def response_to(error: Exception, request_id: str, path: str) -> webob.Response:
+    wording = wording_of(path)
+    problem = problem_of(error, request_id, wording.statuses)
     response = webob.Response(
         status=f"{int(problem.status)} {problem.status.phrase}",
         content_type="application/json",
-        body=json.dumps(balancer_body(problem)).encode(),
+        body=json.dumps(wording.body(problem)).encode(),
     )
     for name, value in problem.headers:
         response.headers[name] = value

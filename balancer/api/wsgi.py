@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 import routes
 import webob
 
-from balancer.api.errors import HttpError
+from balancer.api.errors import OPENSTACK_PREFIXES, HttpError
 from balancer.api.policy import Policy, Rule
 from balancer.core.model import Caller
 from balancer.exceptions import InvalidInput
@@ -33,6 +33,8 @@ _DEEPEST = 16
 _LARGEST_INTEGER = 2**63 - 1
 _UNUSABLE_TEXT = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Clients of OpenStack may say in the path what they want to get.
+_SUFFIXED = tuple(f"/{prefix}/" for prefix in OPENSTACK_PREFIXES)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 Application = Callable[..., Any]
@@ -265,4 +267,6 @@ def _path(request: Request) -> str:
         raise HttpError(HTTPStatus.BAD_REQUEST, "The path is not UTF-8") from None
     if _CONTROL.search(path):
         raise HttpError(HTTPStatus.BAD_REQUEST, "The path has a control character")
+    if path.startswith(_SUFFIXED):
+        path = path.removesuffix(".json")
     return path.rstrip("/") or "/"

@@ -191,6 +191,11 @@ class Transaction(Protocol):
     def stamps(self, *, project_id: str, load_balancer_id: str | None = None) -> list[Stamp]:
         """Of the project's load balancers that are not deleted, in the order of `load_balancers`, or of that one."""
 
+    def stamps_having(self, kind: type, equal: Mapping[str, object], *, project_id: str | None = None) -> list[Stamp]:
+        """Of the load balancers that are not deleted and hold an object of that `kind` (a class of the model:
+        `LoadBalancer`, `Listener`, `Pool`, `Member`, `HealthMonitor`, `L7Policy`, `L7Rule`) whose stored columns have
+        those values; these are named as in the model. In the order of `load_balancers`."""
+
     def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
         """Raises `NotFound`, also for a deleted one unless asked for."""
 

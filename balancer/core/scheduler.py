@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from balancer.core.model import AdminState, Capabilities, Device, Protocol, Tree
-from balancer.exceptions import ConfigurationError, NoSuitableDevice
+from balancer.exceptions import ConfigurationError, NoSuitableDevice, NotOffered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +61,27 @@ def needs(tree: Tree) -> frozenset[str]:
     return frozenset(wanted)
 
 
+def _offered(option: Option) -> set[str]:
+    """What `needs` is compared with."""
+    offered: set[str] = {*option.capabilities.protocols, *option.capabilities.algorithms}
+    return offered | {IPV6} if option.device.supports_ipv6 else offered
+
+
 def filter_capabilities(tree: Tree, option: Option) -> str | None:
     """The device must offer all that the tree needs."""
-    offered: set[str] = {*option.capabilities.protocols, *option.capabilities.algorithms}
-    if option.device.supports_ipv6:
-        offered.add(IPV6)
-    missing = sorted(needs(tree) - offered)
+    missing = sorted(needs(tree) - _offered(option))
     return f"does not offer {', '.join(missing)}" if missing else None
 
 
 def filter_served(tree: Tree, option: Option) -> str | None:
     """Its addresses must be of subnets that reach the device. Always asked, whatever the configuration names."""
     return None if option.serves else "does not serve the subnet of its addresses, or has not the one that is shared"
+
+
+def filter_provider(tree: Tree, option: Option) -> str | None:
+    """The device must be of the provider that was asked for. Always asked."""
+    wanted = tree.load_balancer.provider
+    return None if wanted in (None, option.device.type.lower()) else f"is not of provider {wanted}"
 
 
 def filter_addresses(tree: Tree, option: Option) -> str | None:
@@ -92,7 +101,8 @@ class Scheduler:
 
     def refusal(self, tree: Tree, option: Option) -> str | None:
         """Why the device may not take it, None when it may."""
-        return next((reason for test in (filter_served, *self.filters) if (reason := test(tree, option))), None)
+        tests = (filter_provider, filter_served, *self.filters)
+        return next((reason for test in tests if (reason := test(tree, option))), None)
 
     def choose(self, tree: Tree, options: Sequence[Option]) -> Device:
         """The cheapest device that no filter refuses; among equals the one with the lowest id.
@@ -109,7 +119,10 @@ class Scheduler:
                 reasons.append(refusal)
         if not fit:
             why = "; ".join(f"a device {reason}" for reason in reasons) or "no device is registered"
-            raise NoSuitableDevice(f"Suitable device not found: {why}")
+            of_provider = [option for option in options if filter_provider(tree, option) is None]
+            offered = {each for option in of_provider for each in _offered(option)}
+            error = NotOffered if of_provider and needs(tree) - offered else NoSuitableDevice
+            raise error(f"Suitable device not found: {why}")
         return min(fit, key=lambda option: (self._cost(tree, option), option.device.id)).device
 
     def _cost(self, tree: Tree, option: Option) -> float:

@@ -23,7 +23,14 @@ from balancer.core.model import (
     Device,
     DeviceSpec,
     Figures,
+    HealthMonitor,
+    L7Policy,
+    L7Rule,
+    Listener,
+    LoadBalancer,
+    Member,
     Page,
+    Pool,
     Preview,
     Protocol,
     QuotaResource,
@@ -242,6 +249,43 @@ class Service:
             if not stamps:
                 raise NotFound("Load balancer", load_balancer_id)
             return self._memory.shown(tx, stamps)[0]
+
+    def readable(
+        self,
+        caller: Caller,
+        *,
+        project_id: str | None = None,
+        kind: type = LoadBalancer,
+        equal: Mapping[str, object] | None = None,
+    ) -> list[Shown]:
+        """The load balancers of the project, or all that the caller may read; with `equal` only those that have an
+        object of that kind with these values, as `Transaction.stamps_having` finds them. The oldest first."""
+        if project_id is None and not caller.acts_everywhere:
+            if caller.project_id is None:
+                raise Forbidden("A token of a project is needed")
+            project_id = caller.project_id
+        if project_id is not None:
+            _require_project(caller, project_id)
+        with self._repository.read() as tx:
+            return self._memory.shown(tx, tx.stamps_having(kind, equal or {}, project_id=project_id))
+
+    def holder(self, caller: Caller, kind: type, object_id: str) -> Shown:
+        """The load balancer that holds the object of that kind. Raises `NotFound` and `NotOwned`, for the object."""
+        with self._repository.read() as tx:
+            stamps = tx.stamps_having(kind, {"id": object_id})
+            if not stamps:
+                raise NotFound(_NOUNS[kind], object_id)
+            if not caller.acts_in(stamps[0].project_id):
+                raise NotOwned(_NOUNS[kind], object_id)
+            return self._memory.shown(tx, stamps[:1])[0]
+
+    def shown(self, tree: Tree) -> Shown:
+        """What a write returned, with what callers are told beside it."""
+        balancer = tree.load_balancer
+        with self._repository.read() as tx:
+            devices = devices_of(tx, [balancer])
+            seen = tx.statistics([balancer.id]).get(balancer.id, Statistics())
+        return Shown(tree=tree, devices=devices, statistics=seen)
 
     def devices_of(self, tree: Tree) -> Mapping[str, Device]:
         """Device id to device, for the devices that it is on or comes from: for the words of its status."""
@@ -591,6 +635,17 @@ class Service:
         binds = device.observation.foreign_binds if device.observation else ()
         rules.check_foreign_binds(tree.load_balancer, binds)
         self._driver_for(device.type).validate(tree.load_balancer, tree.monitors)
+
+
+_NOUNS: Mapping[type, str] = {
+    LoadBalancer: "Load balancer",
+    Listener: "Listener",
+    Pool: "Pool",
+    Member: "Member",
+    HealthMonitor: "Health monitor",
+    L7Policy: "L7Policy",
+    L7Rule: "L7Rule",
+}
 
 
 def _polls(seconds: float) -> Iterator[None]:

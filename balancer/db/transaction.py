@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Select, Table, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from balancer.core.model import (
     AdminState,
@@ -18,14 +31,19 @@ from balancer.core.model import (
     DeviceSample,
     Figures,
     HealthMonitor,
+    L7Policy,
+    L7Rule,
+    Listener,
     LoadBalancer,
     LoadBalancerGroup,
+    Member,
     Move,
     MovePhase,
     ObjectKind,
     ObjectState,
     Observation,
     OperatingStatus,
+    Pool,
     QuotaResource,
     Quotas,
     Reservation,
@@ -312,7 +330,12 @@ class SqlTransaction:
     def stamps(self, *, project_id: str, load_balancer_id: str | None = None) -> list[Stamp]:
         query = _STAMPS_OF_PROJECT if load_balancer_id is None else _STAMP
         found = self._connection.execute(query, {"project_id": project_id, "load_balancer_id": load_balancer_id})
-        return [Stamp(load_balancer_id=row[0], project_id=row[1], state=tuple(row)) for row in found]
+        return [_stamp(row) for row in found]
+
+    def stamps_having(self, kind: type, equal: Mapping[str, object], *, project_id: str | None = None) -> list[Stamp]:
+        query = _stamps_having(kind, tuple(equal), of_project=project_id is not None)
+        values = {f"equal_{name}": value for name, value in equal.items()}
+        return [_stamp(row) for row in self._connection.execute(query, {**values, "project_id": project_id})]
 
     def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
         self._lock_devices_of(load_balancer_id)
@@ -842,7 +865,7 @@ class SqlTransaction:
 
 # A load balancer's parts, and the monitors it uses, change with its generation only.
 _LEFT, _LEFT_OBSERVATION = devices.alias(), device_observations.alias()
-_STAMPS_OF_PROJECT = (
+_STAMPS = (
     select(
         load_balancers.c.id,
         load_balancers.c.project_id,
@@ -867,9 +890,10 @@ _STAMPS_OF_PROJECT = (
         .outerjoin(_LEFT, _LEFT.c.id == load_balancers.c.moving_from)
         .outerjoin(_LEFT_OBSERVATION, _LEFT_OBSERVATION.c.device_id == load_balancers.c.moving_from)
     )
-    .where(load_balancers.c.project_id == sa.bindparam("project_id"), load_balancers.c.deleted.is_(False))
+    .where(load_balancers.c.deleted.is_(False))
     .order_by(load_balancers.c.created_at, load_balancers.c.id)
 )
+_STAMPS_OF_PROJECT = _STAMPS.where(load_balancers.c.project_id == sa.bindparam("project_id"))
 _STAMP = _STAMPS_OF_PROJECT.where(load_balancers.c.id == sa.bindparam("load_balancer_id")).order_by(None)
 
 _OWNERS: Mapping[ObjectKind, Select[Any]] = {
@@ -903,6 +927,49 @@ _BELOW: Mapping[Table, QuotaResource] = {
     l7_policies: QuotaResource.L7_POLICY,
     l7_rules: QuotaResource.L7_RULE,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where objects of a kind are stored, and how that hangs together with their load balancers."""
+
+    table: Table
+    path: FromClause
+
+
+_BELOW_POOLS = load_balancers.join(pools, pools.c.load_balancer_id == load_balancers.c.id)
+_BELOW_LISTENERS = load_balancers.join(listeners, listeners.c.load_balancer_id == load_balancers.c.id)
+_BELOW_POLICIES = _BELOW_LISTENERS.join(l7_policies, l7_policies.c.listener_id == listeners.c.id)
+_PLACES: Mapping[type, _Place] = {
+    LoadBalancer: _Place(load_balancers, load_balancers),
+    Listener: _Place(listeners, _BELOW_LISTENERS),
+    Pool: _Place(pools, _BELOW_POOLS),
+    Member: _Place(members, _BELOW_POOLS.join(members, members.c.pool_id == pools.c.id)),
+    HealthMonitor: _Place(
+        health_monitors,
+        _BELOW_POOLS.join(pool_health_monitors, pool_health_monitors.c.pool_id == pools.c.id).join(
+            health_monitors, health_monitors.c.id == pool_health_monitors.c.health_monitor_id
+        ),
+    ),
+    L7Policy: _Place(l7_policies, _BELOW_POLICIES),
+    L7Rule: _Place(l7_rules, _BELOW_POLICIES.join(l7_rules, l7_rules.c.l7_policy_id == l7_policies.c.id)),
+}
+
+
+@lru_cache
+def _stamps_having(kind: type, names: tuple[str, ...], *, of_project: bool) -> Select[Any]:
+    query = _STAMPS_OF_PROJECT if of_project else _STAMPS
+    if not names:
+        return query
+    place = _PLACES[kind]
+    found = select(load_balancers.c.id).select_from(place.path)
+    for name in names:
+        found = found.where(place.table.c[name] == sa.bindparam(f"equal_{name}"))
+    return query.where(load_balancers.c.id.in_(found.correlate(None)))
+
+
+def _stamp(row: Any) -> Stamp:
+    return Stamp(load_balancer_id=row[0], project_id=row[1], state=tuple(row))
 
 
 def _states(rows: Iterable[Row], device_id: str) -> dict[str, ObjectState]:

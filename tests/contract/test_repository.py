@@ -27,13 +27,17 @@ from balancer.core.model import (
     Device,
     DeviceSpec,
     HealthMonitor,
+    L7Policy,
+    L7Rule,
     Lease,
+    Listener,
     LoadBalancer,
     LoadBalancerError,
     Member,
     Move,
     MovePhase,
     PersistenceKind,
+    Pool,
     Reservation,
     SessionPersistence,
     Stamp,
@@ -515,6 +519,49 @@ class LoadBalancersContract(Steps):
             self.assertEqual(after.changed_at, after.pools[0].updated_at)
             self.assertEqual(before.listeners[0].updated_at, after.listeners[0].updated_at)
             before = after
+
+    def test_who_holds_an_object_is_found_by_its_columns(self) -> None:
+        monitors = (samples.full_monitor(), samples.monitor())
+        full = replace(
+            samples.full_load_balancer(self.device.id, tuple(each.id for each in monitors)), deleted=False, name="full"
+        )
+        other = samples.load_balancer(self.device.id, project_id="other", name="other")
+        self.add(full, *monitors)
+        self.add(other)
+        gone = self.add(samples.load_balancer(self.device.id, port=81, name="gone"))
+        self.remove(gone.id)
+        listener, pool = full.listeners[1], full.pools[1]
+        policy = listener.l7_policies[0]
+        everything: tuple[tuple[type, Any], ...] = (
+            (LoadBalancer, full),
+            (Listener, listener),
+            (Pool, pool),
+            (Member, pool.members[1]),
+            (HealthMonitor, monitors[1]),
+            (L7Policy, policy),
+            (L7Rule, policy.rules[1]),
+        )
+        with self.repository.read() as tx:
+
+            def found(kind: type, project_id: str | None = None, **equal: object) -> list[str]:
+                stamps = tx.stamps_having(kind, equal, project_id=project_id)
+                self.assertEqual(
+                    [each.project_id for each in tx.load_balancers(ids=[s.load_balancer_id for s in stamps])],
+                    [each.project_id for each in stamps],
+                )
+                return [each.load_balancer_id for each in stamps]
+
+            for kind, each in everything:
+                with self.subTest(kind.__name__):
+                    self.assertEqual([full.id], found(kind, id=each.id))
+                    self.assertEqual([], found(kind, "other", id=each.id))
+                    self.assertEqual([], found(kind, id=new_id()))
+            self.assertEqual([full.id, other.id], found(LoadBalancer))
+            self.assertEqual([other.id], found(LoadBalancer, "other"))
+            # Several of them in one load balancer are one load balancer.
+            self.assertEqual([full.id], found(Listener, name="listener"))
+            self.assertEqual([other.id], found(Listener, port=80, name=""))
+            self.assertEqual([], found(LoadBalancer, name="gone"))
 
     def test_saving_leaves_what_deployments_recorded(self) -> None:
         lb = self.add(samples.load_balancer(self.device.id))

@@ -206,7 +206,8 @@ class ApiCase(unittest.TestCase):
         skipped |= {"reservations", "deployments", "accepted_blocks"} if self.worker else set()
         volatile = {"host_key", "applied_revision", "error", "failures", "retry_at", "halted_revision", "waiting_since"}
         if self.worker:
-            volatile |= {"adopting", "applied_generation", "moving_from", "move_phase", "notices", "updated_at"}
+            volatile |= {"adopting", "applied_generation", "applied_changed_at", "moving_from", "move_phase", "notices"}
+            volatile |= {"updated_at"}
         with self.engine.connect() as connection:
             return {
                 table.name: [

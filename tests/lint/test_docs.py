@@ -14,6 +14,7 @@ from oslo_policy import generator
 
 from balancer import config
 from balancer.api import health, metrics, versions
+from balancer.api.lbaas_v2 import routes as lbaas_v2
 from balancer.api.v1 import routes
 from balancer.config import Settings
 from balancer.core.service import Service
@@ -67,24 +68,27 @@ class TestRoutes(unittest.TestCase):
     """The hand-written table of routes in the reference is the one that is served."""
 
     def test_exactly_what_is_served_is_documented(self) -> None:
-        page = (ROOT / "doc" / "source" / "api-v1.rst").read_text(encoding="utf-8")
-        documented = set(re.findall(r"(?m)^   \* - ([A-Z]+)\n     - ``(/.*?)``$", page))
         # A table needs no service before it is asked.
         service = cast(Service, None)
-        served = {
-            (method, path)
-            for table in (
-                versions.table(service),
-                health.table(service),
-                metrics.table(service),
-                routes.table(service, Settings()),
-            )
-            for path, methods in table.items()
-            for method in methods
-        }
-        # Said in a sentence: these answer behind a project's name too.
-        served -= {(method, "/{tenant}" + path) for method, path in served}
-        self.assertEqual(served, documented)
+        for page, table in (
+            (
+                "api-v1",
+                {
+                    **versions.table(service),
+                    **health.table(service),
+                    **metrics.table(service),
+                    **routes.table(service, Settings()),
+                },
+            ),
+            ("api-lbaas-v2", lbaas_v2.table(service, Settings())),
+        ):
+            text = (ROOT / "doc" / "source" / f"{page}.rst").read_text(encoding="utf-8")
+            documented = set(re.findall(r"(?m)^   \* - ([A-Z]+)\n     - ``(/.*?)``$", text))
+            served = {(method, path) for path, methods in table.items() for method in methods}
+            # Said in a sentence: these answer behind a project's name too.
+            served -= {(method, "/{tenant}" + path) for method, path in served}
+            with self.subTest(page):
+                self.assertEqual(served, documented)
 
 
 class TestReadme(unittest.TestCase):

@@ -33,4 +33,5 @@ class Faults:
             )
         except Exception as error:
             problem = error
-        return response_to(problem, environ.get(REQUEST_ID, ""))(environ, start_response)
+        response = response_to(problem, environ.get(REQUEST_ID, ""), environ.get("PATH_INFO", ""))
+        return response(environ, start_response)

@@ -1,7 +1,8 @@
 """Directives that write the reference of a REST dialect from the code that serves it.
 
 ``.. api-objects:: balancer.api.v1.schemas`` makes a section for
-every JSON Schema of that module, in the module's order. ``.. api-errors::`` tells which error has which status.
+every JSON Schema of that module, in the module's order, or for the resources of its ``REFERENCE``. ``.. api-errors::
+STATUSES`` tells which error has which status, by that table of `balancer.api.errors`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from balancer.api.errors import STATUSES
+from balancer.api import errors
 from balancer.api.validation import FORMATS
 
 Schema = Mapping[str, Any]
@@ -27,7 +28,10 @@ class ApiObjects(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         module = importlib.import_module(self.arguments[0])
-        schemas = [value for value in vars(module).values() if isinstance(value, dict) and "title" in value]
+        if hasattr(module, "REFERENCE"):
+            schemas = [resource.json_schema() for resource in module.REFERENCE]
+        else:
+            schemas = [value for value in vars(module).values() if isinstance(value, dict) and "title" in value]
         text = "\n".join(line for schema in schemas for line in section(schema))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
@@ -35,10 +39,13 @@ class ApiObjects(SphinxDirective):
 class ApiErrors(SphinxDirective):
     """Which error of the program answers with which status."""
 
+    required_arguments = 1
+
     def run(self) -> list[nodes.Node]:
+        statuses = getattr(errors, self.arguments[0])
         rows = [
             (f"``{int(status)} {status.phrase}``", markup(first_paragraph(error)))
-            for error, status in sorted(STATUSES.items(), key=lambda item: item[1])
+            for error, status in sorted(statuses.items(), key=lambda item: item[1])
         ]
         return self.parse_text_to_nodes(list_table(("status", "when"), rows, (30, 70)))
 
@@ -51,19 +58,20 @@ def first_paragraph(documented_object: Any) -> str:
 def section(schema: Schema) -> list[str]:
     """Heading and table of an object."""
     required = schema.get("required", ())
+    told = any("x-haproxy" in field for field in schema["properties"].values())
     rows = [
         (
             f"``{name}``" + (" (required)" if name in required else ""),
             markup(field.get("description", "")),
             markup(values(field)),
             default(field),
-            markup(field.get("x-haproxy", "")),
+            *((markup(field.get("x-haproxy", "")),) if told else ()),
         )
         for name, field in schema["properties"].items()
     ]
     title = schema["title"]
-    header = ("field", "meaning", "values", "default", "effect on HAProxy")
-    return [title, "~" * len(title), "", list_table(header, rows, (18, 30, 24, 10, 18)), ""]
+    header = ("field", "meaning", "values", "default", "effect on HAProxy")[: 5 if told else 4]
+    return [title, "~" * len(title), "", list_table(header, rows, (18, 30, 24, 10, 18)[: 5 if told else 4]), ""]
 
 
 def values(field: Schema) -> str:

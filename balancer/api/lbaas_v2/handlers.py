@@ -1,0 +1,420 @@
+"""One method for each method of a path: parse, call the service, view. Nothing waits for the deployment: replies tell
+what is pending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+
+import webob
+
+from balancer.api import listing
+from balancer.api.attributes import Boolean, Resource, Uuid
+from balancer.api.errors import HttpError
+from balancer.api.lbaas_v2 import parse, schemas, views
+from balancer.api.listing import Item, View
+from balancer.api.wsgi import Request, reply
+from balancer.core import changes
+from balancer.core.changes import Change
+from balancer.core.model import (
+    Caller,
+    HealthMonitor,
+    L7Policy,
+    L7Rule,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+)
+from balancer.core.service import Service
+from balancer.core.shown import Shown
+from balancer.exceptions import InvalidInput, NotFound
+
+# Without Keystone there are no projects; what is made has to be of one.
+DEFAULT_PROJECT = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kind:
+    """One kind of objects: how it is called, where it is in a load balancer, and how it is shown. `hidden` are values
+    that it can be filtered by beside those shown."""
+
+    resource: Resource
+    model: type
+    noun: str
+    parts: Callable[[LoadBalancer, Shown], Iterable[Any]]
+    view: Callable[[Shown, Any], View]
+    hidden: Callable[[View], Mapping[str, Any]] = lambda view: {}
+
+
+def _balancer_id(view: View) -> Mapping[str, Any]:
+    return {"loadbalancer_id": view["loadbalancers"][0]["id"]}
+
+
+LOAD_BALANCER = Kind(
+    resource=schemas.LOAD_BALANCER,
+    model=LoadBalancer,
+    noun="Load balancer",
+    parts=lambda balancer, shown: [balancer],
+    view=views.load_balancer,
+)
+LISTENER = Kind(
+    resource=schemas.LISTENER,
+    model=Listener,
+    noun="Listener",
+    parts=lambda balancer, shown: balancer.listeners,
+    view=views.listener,
+    hidden=_balancer_id,
+)
+POOL = Kind(
+    resource=schemas.POOL,
+    model=Pool,
+    noun="Pool",
+    parts=lambda balancer, shown: balancer.pools,
+    view=views.pool,
+    hidden=lambda view: {**_balancer_id(view), "listener_id": view["listeners"]},
+)
+MEMBER = Kind(
+    resource=schemas.MEMBER,
+    model=Member,
+    noun="Member",
+    parts=lambda balancer, shown: [member for pool in balancer.pools for member in pool.members],
+    view=views.member,
+)
+HEALTH_MONITOR = Kind(
+    resource=schemas.HEALTH_MONITOR,
+    model=HealthMonitor,
+    noun="Health monitor",
+    parts=lambda balancer, shown: shown.tree.monitors,
+    view=views.health_monitor,
+    hidden=lambda view: {"pool_id": view["pools"]},
+)
+L7_POLICY = Kind(
+    resource=schemas.L7_POLICY,
+    model=L7Policy,
+    noun="L7Policy",
+    parts=lambda balancer, shown: [policy for each in balancer.listeners for policy in each.l7_policies],
+    view=views.l7_policy,
+)
+L7_RULE = Kind(
+    resource=schemas.L7_RULE,
+    model=L7Rule,
+    noun="L7Rule",
+    parts=lambda balancer, shown: [
+        rule for each in balancer.listeners for policy in each.l7_policies for rule in policy.rules
+    ],
+    view=views.l7_rule,
+)
+
+
+def _view(kind: Kind, shown: Shown, object_id: str) -> View:
+    for part in kind.parts(shown.tree.load_balancer, shown):
+        if part.id == object_id:
+            return kind.view(shown, part)
+    raise NotFound(kind.noun, object_id)
+
+
+@lru_cache(maxsize=5000)
+def _items(kind: Kind, shown: Shown) -> tuple[Item, ...]:
+    """What is shown is the same object as long as it is the same."""
+    return tuple(_item(kind, shown, part) for part in kind.parts(shown.tree.load_balancer, shown))
+
+
+def _item(kind: Kind, shown: Shown, part: Any) -> Item:
+    view = kind.view(shown, part)
+    return Item(view=view, created_at=part.created_at, hidden=kind.hidden(view))
+
+
+class Handlers:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    # --- what all kinds share ---------------------------------------------------
+
+    def list_of(self, kind: Kind) -> Callable[[Request], webob.Response]:
+        """All that the caller may see."""
+
+        def answer(request: Request) -> webob.Response:
+            wanted = _listing(request, kind.resource)
+            equal = wanted.equal
+            of = kind.model
+            if "loadbalancer_id" in equal:
+                stored, of = {"id": equal["loadbalancer_id"].replace("-", "")}, LoadBalancer
+            else:
+                stored = kind.resource.stored(equal)
+            project_id = equal.get("project_id", equal.get("tenant_id"))
+            found = self._service.readable(request.caller, project_id=project_id, kind=of, equal=stored)
+            return _listed(request, kind, wanted, (item for shown in found for item in _items(kind, shown)))
+
+        return answer
+
+    def show_of(self, kind: Kind, part: str = "id") -> Callable[[Request], webob.Response]:
+        def answer(request: Request) -> webob.Response:
+            object_id = _id(request, kind, part)
+            shown = self._service.holder(request.caller, kind.model, object_id)
+            return _one(request, kind, _view(kind, shown, object_id))
+
+        return answer
+
+    def _changed(self, request: Request, kind: Kind, of: Shown, change: Change, object_id: str) -> View:
+        """The object after the change of its load balancer."""
+        return _view(kind, self._change(request, of, change), object_id)
+
+    def _change(self, request: Request, of: Shown, change: Change) -> Shown:
+        balancer = of.tree.load_balancer
+        return self._service.shown(self._service.change(request.caller, balancer.project_id, balancer.id, change))
+
+    def _update(
+        self, request: Request, kind: Kind, change: Callable[[str], Change], part: str = "id"
+    ) -> webob.Response:
+        object_id = _id(request, kind, part)
+        of = self._service.holder(request.caller, kind.model, object_id)
+        return reply({kind.resource.name: self._changed(request, kind, of, change(object_id), object_id)})
+
+    def _delete(
+        self, request: Request, kind: Kind, change: Callable[[str], Change], part: str = "id"
+    ) -> webob.Response:
+        object_id = _id(request, kind, part)
+        balancer = self._service.holder(request.caller, kind.model, object_id).tree.load_balancer
+        self._service.change(request.caller, balancer.project_id, balancer.id, change(object_id))
+        return _gone()
+
+    def _create(self, request: Request, kind: Kind, of: Shown, change: Change, object_id: str) -> webob.Response:
+        return reply({kind.resource.name: self._changed(request, kind, of, change, object_id)}, HTTPStatus.CREATED)
+
+    # --- load balancers ---------------------------------------------------------
+
+    def create_load_balancer(self, request: Request) -> webob.Response:
+        tree = parse.load_balancer(request.json_object(), _default_project(request.caller))
+        stored = self._service.create(request.caller, tree)
+        view = views.load_balancer_with_all(self._service.shown(stored))
+        return reply({"loadbalancer": view}, HTTPStatus.CREATED)
+
+    def change_load_balancer(self, request: Request) -> webob.Response:
+        change = parse.load_balancer_change(request.json_object())
+        return self._update(request, LOAD_BALANCER, lambda _: change)
+
+    def delete_load_balancer(self, request: Request) -> webob.Response:
+        balancer = self._holder(request, LOAD_BALANCER).tree.load_balancer
+        if (balancer.listeners or balancer.pools) and not _flag(request, "cascade"):
+            raise InvalidInput(f"Load balancer {balancer.id} has listeners or pools; cascade=true deletes them with it")
+        self._service.delete(request.caller, balancer.project_id, balancer.id)
+        return _gone()
+
+    def show_load_balancer_statistics(self, request: Request) -> webob.Response:
+        return reply({"stats": views.statistics(self._holder(request, LOAD_BALANCER).statistics)})
+
+    def show_status_tree(self, request: Request) -> webob.Response:
+        return reply({"statuses": views.status_tree(self._holder(request, LOAD_BALANCER))})
+
+    def _holder(self, request: Request, kind: Kind, part: str = "id") -> Shown:
+        return self._service.holder(request.caller, kind.model, _id(request, kind, part))
+
+    # --- listeners --------------------------------------------------------------
+
+    def create_listener(self, request: Request) -> webob.Response:
+        balancer_id, listener = parse.listener(request.json_object())
+        of = self._service.holder(request.caller, LoadBalancer, balancer_id)
+        return self._create(request, LISTENER, of, changes.add_listener(listener), listener.id)
+
+    def change_listener(self, request: Request) -> webob.Response:
+        change = parse.listener_change(request.json_object())
+        return self._update(request, LISTENER, lambda each: changes.change_listener(each, change))
+
+    def delete_listener(self, request: Request) -> webob.Response:
+        return self._delete(request, LISTENER, changes.remove_listener)
+
+    def show_listener_statistics(self, request: Request) -> webob.Response:
+        seen = self._holder(request, LISTENER).statistics
+        return reply({"stats": views.statistics(seen, _id(request, LISTENER))})
+
+    # --- pools ------------------------------------------------------------------
+
+    def create_pool(self, request: Request) -> webob.Response:
+        values, pool_id, change = parse.pool(request.json_object())
+        if values["loadbalancer_id"]:
+            of = self._service.holder(request.caller, LoadBalancer, values["loadbalancer_id"])
+        else:
+            of = self._service.holder(request.caller, Listener, values["listener_id"])
+        return self._create(request, POOL, of, change, pool_id)
+
+    def change_pool(self, request: Request) -> webob.Response:
+        change = parse.pool_change(request.json_object())
+        return self._update(request, POOL, lambda each: changes.change_pool(each, change))
+
+    def delete_pool(self, request: Request) -> webob.Response:
+        return self._delete(request, POOL, changes.remove_pool)
+
+    # --- members ----------------------------------------------------------------
+
+    def list_members(self, request: Request) -> webob.Response:
+        shown, pool = self._pool(request)
+        wanted = _listing(request, schemas.MEMBER)
+        return _listed(request, MEMBER, wanted, (_item(MEMBER, shown, member) for member in pool.members))
+
+    def show_member(self, request: Request) -> webob.Response:
+        shown, pool = self._pool(request)
+        return _one(request, MEMBER, views.member(shown, _within(pool.members, MEMBER, request)))
+
+    def create_member(self, request: Request) -> webob.Response:
+        body = request.json_object()
+        shown, pool = self._pool(request)
+        if "members" in body:
+            members = parse.members(body)
+            after = self._change(request, shown, changes.add_members(*members, pool_id=pool.id))
+            made = [_view(MEMBER, after, member.id) for member in members]
+            return reply({"members": made}, HTTPStatus.CREATED)
+        member = parse.member(body)
+        return self._create(request, MEMBER, shown, changes.add_members(member, pool_id=pool.id), member.id)
+
+    def change_member(self, request: Request) -> webob.Response:
+        change = parse.member_change(request.json_object())
+        shown, pool = self._pool(request)
+        member = _within(pool.members, MEMBER, request)
+        done = changes.replace_member(member.id, change, pool.id)
+        return reply({"member": self._changed(request, MEMBER, shown, done, member.id)})
+
+    def delete_member(self, request: Request) -> webob.Response:
+        shown, pool = self._pool(request)
+        member = _within(pool.members, MEMBER, request)
+        self._change(request, shown, changes.remove_member(member.id, pool.id))
+        return _gone()
+
+    def set_members(self, request: Request) -> webob.Response:
+        pool_id = _id(request, POOL, "pool_id")
+        change = parse.member_batch(pool_id, request.json_object(), additive=_flag(request, "additive_only"))
+        shown, _ = self._pool(request)
+        self._change(request, shown, change)
+        return reply(None, HTTPStatus.ACCEPTED)
+
+    def _pool(self, request: Request) -> tuple[Shown, Pool]:
+        pool_id = _id(request, POOL, "pool_id")
+        shown = self._service.holder(request.caller, Pool, pool_id)
+        return shown, next(pool for pool in shown.tree.load_balancer.pools if pool.id == pool_id)
+
+    # --- health monitors ----------------------------------------------------------
+
+    def create_health_monitor(self, request: Request) -> webob.Response:
+        pool_id, values = parse.health_monitor(request.json_object())
+        of = self._service.holder(request.caller, Pool, pool_id)
+        monitor = parse.new_monitor(values, of.tree.load_balancer.project_id)
+        return self._create(request, HEALTH_MONITOR, of, changes.add_only_monitor(monitor, pool_id), monitor.id)
+
+    def change_health_monitor(self, request: Request) -> webob.Response:
+        change = parse.health_monitor_change(request.json_object())
+        return self._update(request, HEALTH_MONITOR, lambda each: changes.change_monitor(each, change))
+
+    def delete_health_monitor(self, request: Request) -> webob.Response:
+        return self._delete(request, HEALTH_MONITOR, changes.remove_only_monitor)
+
+    # --- L7 policies and rules ------------------------------------------------------
+
+    def create_l7_policy(self, request: Request) -> webob.Response:
+        listener_id, policy = parse.l7_policy(request.json_object())
+        of = self._service.holder(request.caller, Listener, listener_id)
+        return self._create(request, L7_POLICY, of, changes.add_l7_policy(listener_id, policy), policy.id)
+
+    def change_l7_policy(self, request: Request) -> webob.Response:
+        change = parse.l7_policy_change(request.json_object())
+        return self._update(request, L7_POLICY, lambda each: changes.change_l7_policy(each, change))
+
+    def delete_l7_policy(self, request: Request) -> webob.Response:
+        return self._delete(request, L7_POLICY, changes.remove_l7_policy)
+
+    def list_l7_rules(self, request: Request) -> webob.Response:
+        shown, policy = self._policy(request)
+        wanted = _listing(request, schemas.L7_RULE)
+        return _listed(request, L7_RULE, wanted, (_item(L7_RULE, shown, rule) for rule in policy.rules))
+
+    def show_l7_rule(self, request: Request) -> webob.Response:
+        shown, policy = self._policy(request)
+        return _one(request, L7_RULE, views.l7_rule(shown, _within(policy.rules, L7_RULE, request)))
+
+    def create_l7_rule(self, request: Request) -> webob.Response:
+        body = request.json_object()
+        shown, policy = self._policy(request)
+        if "rules" in body:
+            rules = parse.l7_rules(body)
+            after = self._change(
+                request, shown, changes.together(*(changes.add_l7_rule(policy.id, rule) for rule in rules))
+            )
+            return reply({"rules": [_view(L7_RULE, after, rule.id) for rule in rules]}, HTTPStatus.CREATED)
+        rule = parse.l7_rule(body)
+        return self._create(request, L7_RULE, shown, changes.add_l7_rule(policy.id, rule), rule.id)
+
+    def change_l7_rule(self, request: Request) -> webob.Response:
+        change = parse.l7_rule_change(request.json_object())
+        shown, policy = self._policy(request)
+        rule = _within(policy.rules, L7_RULE, request)
+        done = changes.change_l7_rule(policy.id, rule.id, change)
+        return reply({"rule": self._changed(request, L7_RULE, shown, done, rule.id)})
+
+    def delete_l7_rule(self, request: Request) -> webob.Response:
+        shown, policy = self._policy(request)
+        rule = _within(policy.rules, L7_RULE, request)
+        self._change(request, shown, changes.remove_l7_rule(policy.id, rule.id))
+        return _gone()
+
+    def _policy(self, request: Request) -> tuple[Shown, L7Policy]:
+        policy_id = _id(request, L7_POLICY, "l7policy_id")
+        shown = self._service.holder(request.caller, L7Policy, policy_id)
+        listeners = shown.tree.load_balancer.listeners
+        return shown, next(each for listener in listeners for each in listener.l7_policies if each.id == policy_id)
+
+
+# --- requests and replies ---------------------------------------------------------
+
+
+def acceptable(request: Request) -> None:
+    """Raises `HttpError` 406 when the caller does not want JSON."""
+    if request.headers.get("Accept") and not request.accept.acceptable_offers(["application/json"]):
+        raise HttpError(HTTPStatus.NOT_ACCEPTABLE, "Only application/json is served")
+
+
+def _default_project(caller: Caller) -> str | None:
+    if caller.project_id is None and caller.user_id is None:
+        return DEFAULT_PROJECT
+    return caller.project_id
+
+
+def _id(request: Request, kind: Kind, part: str = "id") -> str:
+    return parse.path_id(kind.noun, request.part(part))
+
+
+def _flag(request: Request, name: str) -> bool:
+    return Boolean().query(request.query_text(name) or "")
+
+
+def _within(parts: Iterable[Any], kind: Kind, request: Request) -> Any:
+    """The one that the path names. Raises `NotFound`."""
+    object_id = _id(request, kind)
+    for part in parts:
+        if part.id == object_id:
+            return part
+    raise NotFound(kind.noun, object_id)
+
+
+def _listing(request: Request, resource: Resource) -> listing.Listing:
+    return listing.read(
+        request.query_string,
+        resource.filters(),
+        ignored=("verbose", *resource.ignored_filters),
+        marker=Uuid(),
+    )
+
+
+def _listed(request: Request, kind: Kind, wanted: listing.Listing, items: Iterable[Item]) -> webob.Response:
+    found, links = wanted.page(items, request.path_url)
+    return reply({kind.resource.plural: found, kind.resource.links_key: links})
+
+
+def _one(request: Request, kind: Kind, view: View) -> webob.Response:
+    fields = listing.fields_of(request.query_string)
+    return reply({kind.resource.name: listing.choose(view, fields)})
+
+
+def _gone() -> webob.Response:
+    return reply(None, HTTPStatus.NO_CONTENT)

@@ -1,0 +1,101 @@
+"""The paths of LBaaS v2. Both prefixes of its clients are one: ``{api}`` is v2.0 or v2."""
+
+from __future__ import annotations
+
+from balancer.api.lbaas_v2 import handlers
+from balancer.api.lbaas_v2.handlers import Handlers
+from balancer.api.policy import READ, READ_MEMBER, WRITE
+from balancer.api.wsgi import Guard, Handler, Request, Route, Table
+from balancer.config import Settings
+from balancer.core.service import Service
+
+REQUIREMENTS = {"api": r"v2(?:\.0)?"}
+_API = "os_load-balancer_api"
+read, read_member, write = (Guard(_API, default) for default in (READ, READ_MEMBER, WRITE))
+
+
+def table(service: Service, settings: Settings) -> Table:
+    does = Handlers(service)
+    paths: dict[str, dict[str, Route]] = {
+        "/loadbalancers": {
+            "GET": read("loadbalancer:get_all", does.list_of(handlers.LOAD_BALANCER)),
+            "POST": write("loadbalancer:post", does.create_load_balancer),
+        },
+        "/loadbalancers/{id}": {
+            "GET": read("loadbalancer:get_one", does.show_of(handlers.LOAD_BALANCER)),
+            "PUT": write("loadbalancer:put", does.change_load_balancer),
+            "DELETE": write("loadbalancer:delete", does.delete_load_balancer),
+        },
+        "/loadbalancers/{id}/stats": {"GET": read("loadbalancer:get_stats", does.show_load_balancer_statistics)},
+        "/loadbalancers/{id}/status": {"GET": read("loadbalancer:get_status", does.show_status_tree)},
+        "/loadbalancers/{id}/statuses": {"GET": read("loadbalancer:get_status", does.show_status_tree)},
+        "/listeners": {
+            "GET": read("listener:get_all", does.list_of(handlers.LISTENER)),
+            "POST": write("listener:post", does.create_listener),
+        },
+        "/listeners/{id}": {
+            "GET": read("listener:get_one", does.show_of(handlers.LISTENER)),
+            "PUT": write("listener:put", does.change_listener),
+            "DELETE": write("listener:delete", does.delete_listener),
+        },
+        "/listeners/{id}/stats": {"GET": read("listener:get_stats", does.show_listener_statistics)},
+        "/pools": {
+            "GET": read("pool:get_all", does.list_of(handlers.POOL)),
+            "POST": write("pool:post", does.create_pool),
+        },
+        "/pools/{id}": {
+            "GET": read("pool:get_one", does.show_of(handlers.POOL)),
+            "PUT": write("pool:put", does.change_pool),
+            "DELETE": write("pool:delete", does.delete_pool),
+        },
+        "/pools/{pool_id}/members": {
+            "GET": read_member("member:get_all", does.list_members),
+            "POST": write("member:post", does.create_member),
+            "PUT": write("member:put", does.set_members),
+        },
+        "/pools/{pool_id}/members/{id}": {
+            "GET": read_member("member:get_one", does.show_member),
+            "PUT": write("member:put", does.change_member),
+            "DELETE": write("member:delete", does.delete_member),
+        },
+        "/healthmonitors": {
+            "GET": read("healthmonitor:get_all", does.list_of(handlers.HEALTH_MONITOR)),
+            "POST": write("healthmonitor:post", does.create_health_monitor),
+        },
+        "/healthmonitors/{id}": {
+            "GET": read("healthmonitor:get_one", does.show_of(handlers.HEALTH_MONITOR)),
+            "PUT": write("healthmonitor:put", does.change_health_monitor),
+            "DELETE": write("healthmonitor:delete", does.delete_health_monitor),
+        },
+        "/l7policies": {
+            "GET": read("l7policy:get_all", does.list_of(handlers.L7_POLICY)),
+            "POST": write("l7policy:post", does.create_l7_policy),
+        },
+        "/l7policies/{id}": {
+            "GET": read("l7policy:get_one", does.show_of(handlers.L7_POLICY)),
+            "PUT": write("l7policy:put", does.change_l7_policy),
+            "DELETE": write("l7policy:delete", does.delete_l7_policy),
+        },
+        "/l7policies/{l7policy_id}/rules": {
+            "GET": read("l7rule:get_all", does.list_l7_rules),
+            "POST": write("l7rule:post", does.create_l7_rule),
+        },
+        "/l7policies/{l7policy_id}/rules/{id}": {
+            "GET": read("l7rule:get_one", does.show_l7_rule),
+            "PUT": write("l7rule:put", does.change_l7_rule),
+            "DELETE": write("l7rule:delete", does.delete_l7_rule),
+        },
+    }
+    return {
+        f"/{{api}}/lbaas{path}": {method: _negotiated(route) for method, route in methods.items()}
+        for path, methods in paths.items()
+    }
+
+
+def _negotiated(route: Route) -> Route:
+    def answer(request: Request) -> object:
+        handlers.acceptable(request)
+        return route.handler(request)
+
+    handler: Handler = answer  # type: ignore[assignment]
+    return Route(route.rule, handler)
