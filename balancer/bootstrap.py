@@ -23,7 +23,7 @@ from balancer.api.middleware.access import RequestIdFilter
 from balancer.api.middleware.context import ContextMiddleware
 from balancer.cluster.local import NoNotifier
 from balancer.config import Settings
-from balancer.core import scheduler
+from balancer.core import scheduler, tenants
 from balancer.core.model import QuotaResource
 from balancer.core.networks import networks_of
 from balancer.core.ports import Notifier
@@ -127,6 +127,7 @@ def make_service(parts: Parts, notifier: Notifier) -> Service:
         notifier,
         {**UNLIMITED, **{QuotaResource(name): limit for name, limit in settings.quotas.items()}},
         networks_of(settings.network.driver),
+        tenants.confines(settings.forbidden_member_ranges),
     )
 
 

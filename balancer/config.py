@@ -15,6 +15,21 @@ from oslo_config import cfg
 
 from balancer.exceptions import ConfigurationError
 
+FORBIDDEN_MEMBER_RANGES = (
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::/128",
+    "::1/128",
+    "fe80::/10",
+    "ff00::/8",
+    "fd00:ec2::254/128",
+)
+"""This host, loopback, link-local (the metadata service at 169.254.169.254 included), multicast, reserved; and where
+some clouds have their metadata service in IPv6."""
+
 DEFAULT_OPTS: tuple[cfg.Opt, ...] = (
     cfg.HostAddressOpt("bind_host", default="0.0.0.0", help="Address the API listens on."),  # noqa: S104
     cfg.PortOpt("bind_port", default=8181, help="Port the API listens on."),
@@ -190,6 +205,16 @@ SECRETS_OPTS: tuple[cfg.Opt, ...] = (
     ),
 )
 
+TENANTS_OPTS: tuple[cfg.Opt, ...] = (
+    cfg.ListOpt(
+        "forbidden_member_ranges",
+        default=list(FORBIDDEN_MEMBER_RANGES),
+        help="Addresses where projects may not have members, and may not have members checked: networks, single "
+        "addresses, or first-last. The hosts of all devices are forbidden too. Administrators may use them all. Add "
+        "the networks over which devices, databases and this service are managed.",
+    ),
+)
+
 GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "DEFAULT": DEFAULT_OPTS,
     "sql": SQL_OPTS,
@@ -200,6 +225,7 @@ GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "network": NETWORK_OPTS,
     "oslo_policy": POLICY_OPTS,
     "secrets": SECRETS_OPTS,
+    "tenants": TENANTS_OPTS,
 }
 
 
@@ -274,6 +300,7 @@ class Settings:
     network: NetworkSettings = NetworkSettings()
     policy_file: str | None = None
     key_file: str | None = None
+    forbidden_member_ranges: tuple[str, ...] = FORBIDDEN_MEMBER_RANGES
     config_files: tuple[str, ...] = ()
 
 
@@ -359,6 +386,7 @@ def _freeze(conf: cfg.ConfigOpts, weights: Mapping[str, float]) -> Settings:
         ssh=SshSettings(**{opt.name: conf.ssh[opt.name] for opt in SSH_OPTS}),
         quotas={opt.name: conf.quotas[opt.name] for opt in QUOTA_OPTS},
         key_file=conf.secrets.key_file,
+        forbidden_member_ranges=tuple(conf.tenants.forbidden_member_ranges),
         network=NetworkSettings(**{opt.name: conf.network[opt.name] for opt in NETWORK_OPTS}),
         policy_file=conf.oslo_policy.policy_file,
         config_files=files,

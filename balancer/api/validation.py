@@ -25,6 +25,7 @@ from jsonschema import Draft202012Validator, FormatChecker, validators
 from jsonschema.exceptions import ValidationError
 
 from balancer.core.rules import normalise_address
+from balancer.core.tenants import parse_range
 from balancer.exceptions import InvalidInput
 
 Schema = Mapping[str, Any]
@@ -150,6 +151,7 @@ FORMATS: Mapping[str, Format] = {
     "member-address": Format(_member_address, "an IPv4 or IPv6 address of one host"),
     "listen-address": Format(_listen_address, "an IPv4 or IPv6 address, or 0.0.0.0 for every address"),
     "host": Format(_host, "an IPv4 or IPv6 address or a host name"),
+    "address-range": Format(parse_range, "a network (192.0.2.0/28), a range (192.0.2.1-192.0.2.9) or an address"),
     "netmask": Format(_netmask, "a netmask like 255.255.255.0 or a prefix length like 24"),
     "http-path": Format(_http_path, "a path that begins with / and has no spaces, quotes, # or \\"),
     "http-codes": Format(_http_codes, "HTTP status codes like 200, 200,202 or 200-204"),

@@ -241,6 +241,14 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressRange:
+    """From `first` to `last`, both included and in canonical form."""
+
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """A host that serves load balancers.
 
@@ -248,6 +256,7 @@ class Device:
     every change that concerns the device, `applied_revision` is the last one it is known to run.
     `error` is the sentence of the last failed deployment, None when the last one succeeded. `adopting`: an
     administrator said that what another database left on the device may be replaced; true until that was done.
+    `vip_ranges` are the addresses that projects may choose for virtual IPs there.
     """
 
     id: str
@@ -261,6 +270,7 @@ class Device:
     interface: str | None = None
     config_path: str | None = None
     socket: str | None = None
+    vip_ranges: tuple[AddressRange, ...] = ()
     extras: Extras = field(default_factory=dict)
     desired_revision: int = 0
     applied_revision: int = 0
@@ -494,6 +504,8 @@ class LoadBalancer:
     `provider` (a device type, in lower case), `flavor_id` and `availability_zone` are what was asked of its placement.
     `changed_at` is when the present generation was made, `applied_changed_at` when the applied one was: what below it
     was created or updated later than that is not applied yet.
+
+    `exempt`: an administrator gave it addresses that a project may not ask for itself.
     """
 
     id: str
@@ -501,6 +513,7 @@ class LoadBalancer:
     name: str = ""
     description: str = ""
     admin_up: bool = True
+    exempt: bool = False
     virtual_ips: tuple[VirtualIp, ...] = ()
     listeners: tuple[Listener, ...] = ()
     pools: tuple[Pool, ...] = ()
@@ -606,14 +619,6 @@ class Reservation:
 
 
 # --- networks ----------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressRange:
-    """From `first` to `last`, both included and in canonical form."""
-
-    first: str
-    last: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,7 @@ class AddressPools:
     ) -> VirtualIp:
         subnet = rows.subnet(candidate.id)
         check_usable(subnet, wanted.address)
-        if not caller.admin and not in_ranges(subnet, wanted.address):
+        if not caller.acts_everywhere and not in_ranges(subnet, wanted.address):
             raise Forbidden(
                 f"{wanted.address} is not among the addresses that projects may take from {_named([subnet])}",
                 field="address",
@@ -94,7 +94,7 @@ class AddressPools:
         self, rows: NetworkRows, caller: Caller, load_balancer: LoadBalancer, wanted: VirtualIp, port_id: str
     ) -> VirtualIp:
         port = _one(rows.port, port_id)
-        if port is None or not (caller.admin or port.project_id == load_balancer.project_id):
+        if port is None or not (caller.acts_everywhere or port.project_id == load_balancer.project_id):
             raise InvalidInput(f"Port {port_id} is not there", field="port_id")
         if wanted.network_id not in (None, port.network_id):
             raise InvalidInput(f"Port {port_id} is not of network {wanted.network_id}", field="network_id")
@@ -146,7 +146,11 @@ def networks_of(name: str) -> Networks:
 def _candidates(rows: NetworkRows, caller: Caller, load_balancer: LoadBalancer, wanted: VirtualIp) -> list[Subnet]:
     """The subnets that may be meant, those of IPv4 first. Raises `InvalidInput` for one that is named and not there."""
     networks = {network.id: network for network in rows.networks()}
-    usable = {each for each, network in networks.items() if caller.admin or may_use(network, load_balancer.project_id)}
+    usable = {
+        each
+        for each, network in networks.items()
+        if caller.acts_everywhere or may_use(network, load_balancer.project_id)
+    }
     subnets = [subnet for subnet in rows.subnets() if subnet.network_id in usable]
     if wanted.network_id is not None:
         if wanted.network_id not in usable:
@@ -326,7 +330,7 @@ class NetworkService:
 
     def ports(self, caller: Caller) -> list[Port]:
         with self._repository.read() as tx:
-            return [port for port in tx.networks.ports() if caller.admin or port.project_id == caller.project_id]
+            return [port for port in tx.networks.ports() if caller.acts_in(port.project_id)]
 
     @after_lost_race
     def add_network(self, caller: Caller, network: Network) -> Network:
@@ -422,9 +426,9 @@ def _fixed(rows: NetworkRows, subnets: Sequence[Subnet], wanted: FixedIp) -> Fix
 
 
 def _sees(caller: Caller, network: Network) -> bool:
-    return caller.admin or may_use(network, caller.project_id)
+    return caller.acts_everywhere or may_use(network, caller.project_id)
 
 
 def _require_admin(caller: Caller) -> None:
-    if not caller.admin:
+    if not caller.acts_everywhere:
         raise Forbidden("Networks are changed by administrators")

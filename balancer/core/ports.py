@@ -152,6 +152,9 @@ class Transaction(Protocol):
     def device(self, device_id: str) -> Device:
         """Raises `NotFound`."""
 
+    def device_hosts(self) -> set[str]:
+        """Where the devices are managed: the host of each endpoint."""
+
     def lock_device(self, device: Device) -> Device | None:
         """Nobody else changes the device, or what is on it, until the transaction ends. Returns it as it is now, None
         when it is gone. Whatever else a write transaction asks for of one device or load balancer is locked by itself;
@@ -209,6 +212,9 @@ class Transaction(Protocol):
     def save_load_balancer(self, load_balancer: LoadBalancer, *, seen: int) -> None:
         """Store it when its generation is still `seen`, else raise `StaleGeneration`. `load_balancer.generation`
         is the new one. Applied generation, accepted texts and notices are not touched; `error` and `move` are."""
+
+    def exempt(self, load_balancer_ids: Collection[str]) -> None:
+        """What they have may stay, although a project may not ask for it any more."""
 
     # health monitors
     def monitors(self, ids: Sequence[str]) -> list[HealthMonitor]:

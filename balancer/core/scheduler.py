@@ -18,13 +18,14 @@ from balancer.exceptions import ConfigurationError, NoSuitableDevice, NotOffered
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """A device with what the decision needs: its effective capabilities, those of the wanted (address, port)
-    pairs that are not free there, whether the addresses can be served there at all, and how many load balancers it
-    has."""
+    pairs that are not free there, whether the addresses can be served there at all, those of them that the caller may
+    not have there, and how many load balancers it has."""
 
     device: Device
     capabilities: Capabilities
     blocked: frozenset[tuple[str, int]] = frozenset()
     serves: bool = True
+    closed: tuple[str, ...] = ()
     load_balancers: int = 0
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from balancer.core import moves, preview, quotas, rules
+from balancer.core import moves, preview, quotas, rules, tenants
 from balancer.core.changes import Change
 from balancer.core.model import (
     WHOLE,
@@ -76,14 +76,16 @@ class Service:
         notifier: Notifier,
         default_quotas: Quotas = quotas.UNLIMITED,
         networks: Networks | None = None,
+        confines: tenants.Confines = tenants.DEFAULT_CONFINES,
     ) -> None:
-        """`networks`: where addresses come from, the registered subnets if None."""
+        """`networks`: where addresses come from, the registered subnets if None. `confines` are those of projects."""
         self._repository = repository
         self._driver_for = driver_for
         self._scheduler = scheduler
         self._notifier = notifier
         self.default_quotas = default_quotas
         self._networks = networks or AddressPools()
+        self._confines = confines
         self.networks = NetworkService(repository)
         self._memory = Memory()
 
@@ -122,6 +124,10 @@ class Service:
                 return old
             new = self._driver_for(new.type).validate_device(new)
             tx.save_device(new)
+            if new.vip_ranges != old.vip_ranges:
+                # What projects no longer may have is for what comes, not for what is there.
+                there = tx.load_balancers(device_id=device_id)
+                tx.exempt([each.id for each in there if not each.exempt and tenants.closed(each, None, new)])
             tx.bump(device_id)
             stored = tx.device(device_id)
         self._notifier.notify(device_id)
@@ -315,8 +321,10 @@ class Service:
         with self._repository.write() as tx:
             tree = self._with_addresses(tx, caller, tree, ())
             rules.check(tree)
-            device = self._pinned(tx, tree, device_id) if device_id else self._choose(tx, tree)
+            self._check_members(tx, caller, tree.load_balancer, None)
+            device = self._pinned(tx, caller, tree, device_id) if device_id else self._choose(tx, caller, tree)
             balancer = replace(tree.load_balancer, device_id=device.id, pinned=device_id is not None)
+            balancer = replace(balancer, exempt=self._is_exempt(tx, caller, balancer, None, device))
             self._check_on(device, replace(tree, load_balancer=balancer))
             quotas.check_change(tx, self.default_quotas, None, tree)
             for monitor in tree.monitors:
@@ -345,16 +353,16 @@ class Service:
         """To another suitable device that is not known to be in trouble. Where there is none, and for a load balancer
         that is pinned, its own device deploys it anew. Raises `NotFound`."""
         _require_project(caller, project_id)
-        stored, concerned = self._store_move(project_id, load_balancer_id)
+        stored, concerned = self._store_move(caller, project_id, load_balancer_id)
         for device_id in concerned:
             self._notifier.notify(device_id)
         return stored
 
     @after_lost_race
-    def _store_move(self, project_id: str, load_balancer_id: str) -> tuple[Tree, tuple[str, ...]]:
+    def _store_move(self, caller: Caller, project_id: str, load_balancer_id: str) -> tuple[Tree, tuple[str, ...]]:
         with self._repository.write() as tx:
             old = _load(tx, project_id, load_balancer_id)
-            return self._store(tx, old, old, self._elsewhere(tx, old))
+            return self._store(tx, caller, old, old, self._elsewhere(tx, caller, old))
 
     @after_lost_race
     def _store_change(
@@ -368,9 +376,12 @@ class Service:
                 return old, ()
             new = self._with_addresses(tx, caller, new, old.load_balancer.virtual_ips)
             rules.check(new)
-            return self._store(tx, old, new, self._stay_or_move(tx, old, new))
+            self._check_members(tx, caller, new.load_balancer, old.load_balancer)
+            return self._store(tx, caller, old, new, self._stay_or_move(tx, caller, old, new))
 
-    def _store(self, tx: Transaction, old: Tree, new: Tree, device: Device) -> tuple[Tree, tuple[str, ...]]:
+    def _store(
+        self, tx: Transaction, caller: Caller, old: Tree, new: Tree, device: Device
+    ) -> tuple[Tree, tuple[str, ...]]:
         """`old`, as changed to `new`, is to run on the device from now on."""
         before = old.load_balancer
         seen = before.generation
@@ -378,6 +389,7 @@ class Service:
         accepted = source != device.id and tx.is_accepted(source, before.id)
         move = moves.next_move(before, new.load_balancer, device, accepted=accepted)
         balancer = replace(new.load_balancer, device_id=device.id, move=move, generation=seen + 1, error=None)
+        balancer = replace(balancer, exempt=self._is_exempt(tx, caller, balancer, before, device))
         new = replace(new, load_balancer=balancer)
         self._check_on(device, new)
         quotas.check_change(tx, self.default_quotas, old, new)
@@ -492,7 +504,13 @@ class Service:
             with tx.undone():
                 inside = preview.Inside(tx)
                 trial = Service(
-                    inside, self._driver_for, self._scheduler, concerned, self.default_quotas, self._networks
+                    inside,
+                    self._driver_for,
+                    self._scheduler,
+                    concerned,
+                    self.default_quotas,
+                    self._networks,
+                    self._confines,
                 )
                 result = write(trial)
                 tree = result if isinstance(result, Tree) else None
@@ -532,9 +550,28 @@ class Service:
             virtual_ips.append(self._networks.allot(tx, caller, balancer, vip))
         return replace(tree, load_balancer=replace(balancer, virtual_ips=tuple(virtual_ips)))
 
+    # --- what projects may point at --------------------------------------------------
+
+    def _check_members(
+        self, tx: Transaction, caller: Caller, balancer: LoadBalancer, before: LoadBalancer | None
+    ) -> None:
+        """Raises `Forbidden`."""
+        if not caller.acts_everywhere and (before is None or balancer.pools != before.pools):
+            tenants.check_members(balancer, before, self._confines, tx.device_hosts())
+
+    def _is_exempt(
+        self, tx: Transaction, caller: Caller, balancer: LoadBalancer, before: LoadBalancer | None, device: Device
+    ) -> bool:
+        """Whether it has what only an administrator may give, and one gave it: this one, or one before."""
+        if before is not None and _addresses(balancer) == _addresses(before):
+            return before.exempt
+        if not caller.acts_everywhere and (before is None or not before.exempt):
+            return False
+        return tenants.beyond(balancer, device, self._confines, tx.device_hosts()) is not None
+
     # --- placing -------------------------------------------------------------------
 
-    def _options(self, tx: Transaction, tree: Tree, devices: Iterable[Device]) -> list[Option]:
+    def _options(self, tx: Transaction, caller: Caller, tree: Tree, devices: Iterable[Device]) -> list[Option]:
         """Of the devices that have a driver. As many queries for all devices as for one."""
         balancer = tree.load_balancer
         wanted = rules.wanted_addresses(balancer)
@@ -558,78 +595,94 @@ class Service:
                     capabilities=offer,
                     blocked=frozenset(blocked),
                     serves=served_at is None or device.id in served_at,
+                    closed=() if caller.acts_everywhere else tenants.closed(balancer, None, device),
                     load_balancers=counts.get(device.id, 0),
                 )
             )
         return options
 
-    def _option(self, tx: Transaction, tree: Tree, device: Device) -> Option | None:
-        return next(iter(self._options(tx, tree, [device])), None)
+    def _option(self, tx: Transaction, caller: Caller, tree: Tree, device: Device) -> Option | None:
+        return next(iter(self._options(tx, caller, tree, [device])), None)
 
-    def _choose(self, tx: Transaction, tree: Tree, devices: Sequence[Device] | None = None) -> Device:
-        """Of the devices, or of all. Raises `NoSuitableDevice`."""
-        options = self._options(tx, tree, tx.devices() if devices is None else devices)
-        chosen = self._scheduler.choose(tree, options)
+    def _choose(self, tx: Transaction, caller: Caller, tree: Tree, devices: Sequence[Device] | None = None) -> Device:
+        """Of the devices, or of all. Raises `NoSuitableDevice`, `Forbidden` when an administrator could have one."""
+        options = self._options(tx, caller, tree, tx.devices() if devices is None else devices)
+        try:
+            chosen = self._scheduler.choose(tree, [option for option in options if not option.closed])
+        except NoSuitableDevice:
+            for option in options:
+                if option.closed and self._scheduler.refusal(tree, option) is None:
+                    raise Forbidden(tenants.say_closed(option.closed), field="virtual_ips") from None
+            # With the reasons of all.
+            chosen = self._scheduler.choose(tree, options)
         device = tx.lock_device(chosen)
         if device == chosen:
             return device
         # Others were there first; it may still do.
-        option = None if device is None else self._option(tx, tree, device)
-        if device is None or option is None or self._scheduler.refusal(tree, option):
+        again = None if device is None else self._option(tx, caller, tree, device)
+        if device is None or again is None or again.closed or self._scheduler.refusal(tree, again):
             raise StaleGeneration(f"Device {chosen.id} was changed meanwhile")
         return device
 
-    def _pinned(self, tx: Transaction, tree: Tree, device_id: str) -> Device:
+    def _pinned(self, tx: Transaction, caller: Caller, tree: Tree, device_id: str) -> Device:
         device = tx.device(device_id)
-        option = self._option(tx, tree, device)
+        option = self._option(tx, caller, tree, device)
         if option is None:
             raise CapabilityConflict(f"No driver for devices of type {device.type} is loaded", field="device_id")
         # An address that is taken has a better message of its own, from the rules and the reservations.
         refusal = self._scheduler.refusal(tree, replace(option, blocked=frozenset()))
         if refusal:
             raise CapabilityConflict(f"Device {device_id} {refusal}", field="device_id")
+        if option.closed:
+            raise Forbidden(tenants.say_closed(option.closed), field="virtual_ips")
         return device
 
-    def _stay_or_move(self, tx: Transaction, before: Tree, tree: Tree) -> Device:
+    def _stay_or_move(self, tx: Transaction, caller: Caller, before: Tree, tree: Tree) -> Device:
         """The present device when it can do what the tree needs, or needed before, else another one: the one that still
-        serves the load balancer is the first choice."""
+        serves the load balancer is the first choice. Raises `Forbidden` for an address that it is not to have there."""
         old = before.load_balancer
         device, source = tx.device(old.device_id), moves.serving_device_id(old)
         server = tx.device(source) if source != device.id else None
-        if server is not None and (old.error is not None or _in_trouble(device)) and self._may_take(tx, tree, server):
+        in_trouble = old.error is not None or _in_trouble(device)
+        if server is not None and in_trouble and self._may_take(tx, caller, tree, server):
             return server
+        served_at = self._networks.device_ids(tx, tree.load_balancer)
+        serves = served_at is None or device.id in served_at
         # What an administrator took from a device's capabilities is for what comes, not for what is there.
-        if needs(tree) == needs(before) and tree.load_balancer.virtual_ips == before.load_balancer.virtual_ips:
-            return device
-        option = self._option(tx, tree, device)
-        if option is None:
-            refusal: str | None = "has no driver"
-        elif needs(tree) == needs(before):
-            refusal = filter_served(tree, option)
-        else:
-            refusal = filter_served(tree, option) or filter_capabilities(tree, option)
+        refusal = None if serves and needs(tree) == needs(before) else self._refusal(tree, device, serves=serves)
         if refusal is None:
+            added = () if caller.acts_everywhere else tenants.closed(tree.load_balancer, old, device)
+            if added:
+                raise Forbidden(tenants.say_closed(added), field="virtual_ips")
             return device
         if old.pinned:
             raise CapabilityConflict(f"Device {device.id}, to which this load balancer is pinned, {refusal}")
-        if server is not None and self._may_take(tx, tree, server):
+        if server is not None and self._may_take(tx, caller, tree, server):
             return server
-        return self._choose(tx, tree)
+        return self._choose(tx, caller, tree)
 
-    def _elsewhere(self, tx: Transaction, tree: Tree) -> Device:
+    def _refusal(self, tree: Tree, device: Device, *, serves: bool) -> str | None:
+        """Why the device, where the tree is, cannot have it any longer."""
+        offer = self._offer(device)
+        if offer is None:
+            return "has no driver"
+        option = Option(device=device, capabilities=offer, serves=serves)
+        return filter_served(tree, option) or filter_capabilities(tree, option)
+
+    def _elsewhere(self, tx: Transaction, caller: Caller, tree: Tree) -> Device:
         """Another device for the load balancer, or its own if there is none."""
         own = tx.device(tree.load_balancer.device_id)
         others = [device for device in tx.devices() if device.id != own.id and not _in_trouble(device)]
         if tree.load_balancer.pinned:
             return own
         try:
-            return self._choose(tx, tree, others)
-        except NoSuitableDevice:
+            return self._choose(tx, caller, tree, others)
+        except (NoSuitableDevice, Forbidden):
             return own
 
-    def _may_take(self, tx: Transaction, tree: Tree, device: Device) -> bool:
-        option = self._option(tx, tree, device)
-        return option is not None and self._scheduler.refusal(tree, option) is None
+    def _may_take(self, tx: Transaction, caller: Caller, tree: Tree, device: Device) -> bool:
+        option = self._option(tx, caller, tree, device)
+        return option is not None and not option.closed and self._scheduler.refusal(tree, option) is None
 
     def _check_on(self, device: Device, tree: Tree) -> None:
         binds = device.observation.foreign_binds if device.observation else ()
@@ -667,6 +720,11 @@ def _cut(listed: list[_T], page: Page, id_of: Callable[[_T], str]) -> list[_T]:
             raise InvalidInput("marker must be the id of something in the list", field="marker")
         first = ids.index(page.marker) + 1
     return listed[first:] if page.limit is None else listed[first : first + page.limit]
+
+
+def _addresses(balancer: LoadBalancer) -> tuple[object, ...]:
+    """All that says where it listens and what it points at."""
+    return balancer.device_id, balancer.virtual_ips, balancer.listeners, balancer.pools
 
 
 def _in_trouble(device: Device) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from balancer.core import moves
 from balancer.core.model import (
+    AddressRange,
     AdminState,
     Algorithm,
     Applied,
@@ -92,6 +93,7 @@ def device_values(device: Device, seal: Callable[[str], str]) -> Values:
         "interface": device.interface,
         "config_path": device.config_path or "",
         "socket": device.socket,
+        "vip_ranges": [asdict(each) for each in device.vip_ranges],
         "extras": dict(device.extras),
     }
 
@@ -125,6 +127,7 @@ def device_from(row: Row, observation: Observation | None) -> Device:
         interface=row["interface"],
         config_path=row["config_path"] or None,
         socket=row["socket"],
+        vip_ranges=tuple(AddressRange(**each) for each in row["vip_ranges"]),
         extras=row["extras"],
         adopting=row["adopting"],
         desired_revision=row["desired_revision"],
@@ -265,6 +268,7 @@ def load_balancer_values(balancer: LoadBalancer) -> Values:
         "name": balancer.name,
         "description": balancer.description,
         "admin_up": balancer.admin_up,
+        "exempt": balancer.exempt,
         "device_id": balancer.device_id,
         "pinned": balancer.pinned,
         **move_values(balancer.move),
@@ -339,6 +343,7 @@ def load_balancers_from(rows: Iterable[Row], children: Children) -> list[LoadBal
             name=row["name"],
             description=row["description"],
             admin_up=row["admin_up"],
+            exempt=row["exempt"],
             virtual_ips=tuple(map(_virtual_ip_from, virtual_ips[row["id"]])),
             listeners=tuple(
                 _listener_from(

@@ -120,6 +120,7 @@ devices = Table(
     # Empty when a device has none: NULLs would not be equal to each other in the constraint below.
     _word("config_path", 500),
     Column("socket", sa.String(255)),
+    _json("vip_ranges"),
     _json("extras"),
     _flag("adopting"),
     _count("desired_revision"),
@@ -313,6 +314,7 @@ load_balancers = Table(
     _word("name"),
     _text("description"),
     _flag("admin_up"),
+    _flag("exempt"),
     Column("device_id", sa.String(32), ForeignKey("devices.id"), nullable=False),
     _flag("pinned"),
     _count("generation"),

@@ -157,6 +157,9 @@ class SqlTransaction:
         observed = self._rows(select(device_observations).where(device_observations.c.device_id == device_id))
         return mapping.device_from(row, _observation(observed[0] if observed else None))
 
+    def device_hosts(self) -> set[str]:
+        return set(self._connection.scalars(select(devices.c.host)))
+
     def lock_device(self, device: Device) -> Device | None:
         if not self._locking:
             return device
@@ -426,6 +429,11 @@ class SqlTransaction:
             self.bump(move.device_id)
         elif before.phase is MovePhase.RELEASE:
             self.bump(row["device_id"])
+
+    def exempt(self, load_balancer_ids: Collection[str]) -> None:
+        for batch in _batches(sorted(load_balancer_ids)):
+            these = load_balancers.c.id.in_(batch)
+            self._connection.execute(update(load_balancers).where(these).values(exempt=True))
 
     def update_load_balancers(self, changes: Iterable[tuple[Row, Values]]) -> None:
         """Write what differs from the stored rows: what deployments record, past the generation."""

@@ -6,6 +6,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from balancer.core.model import (
+    AddressRange,
     AdminState,
     Algorithm,
     Bind,
@@ -77,6 +78,10 @@ def full_device() -> Device:
         admin_state=AdminState.DRAINED,
         interface="eth7",
         socket="/run/haproxy/balancer.sock",
+        vip_ranges=(
+            AddressRange(first="192.0.2.1", last="192.0.2.9"),
+            AddressRange(first="2001:db8::", last="2001:db8::f"),
+        ),
         extras=EXTRAS,
     )
 
@@ -199,6 +204,7 @@ def full_load_balancer(device_id: str, monitor_ids: tuple[str, ...], *, move: Mo
         name="näme",
         description="line\nline",
         admin_up=False,
+        exempt=True,
         virtual_ips=vips,
         listeners=tuple(
             _full_listener(port, tuple(vip.id for vip in reversed(vips)), pools[1].id) for port in (443, 80, 8080)

@@ -180,6 +180,7 @@ BAD_DEVICE: Spoilt = [
     *spoil("private_key", "", 5, "a\x01b", "x" * 16385),
     *spoil("capabilities", "all", [], 5),
     *spoil("remote_config_path", "haproxy.cfg", "/etc/../x", "/etc/x y", "/etc/$(id)", "/", "", "/a\n"),
+    *spoil("vip_ranges", ["192.0.2.1"] * 257),
     *spoil("interface", "eth0; id", "", "x" * 16, "-x", "eth0\n"),
     *spoil("socket", "run", "/run/a b", "/" + "x" * 100),
     ("admin_state", "ASLEEP"),

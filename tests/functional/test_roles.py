@@ -93,6 +93,8 @@ class TestEveryRoute(DryRunCase):
 
     def setUp(self) -> None:
         super().setUp()
+        # What projects may point at is another matter.
+        self.expect(200, "PUT", f"/devices/{self.device}", {"vip_ranges": [VIRTUAL_IP["address"]]})
         with self.repository.write() as tx:
             tx.bump(self.device)
         # Project bar has one as well, on the same device.

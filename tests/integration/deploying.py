@@ -61,7 +61,7 @@ def device_of(host: Host, **fields: Any) -> Device:
 
 
 def load_balancer(ports: Sequence[int], port: int, **fields: Any) -> LoadBalancer:
-    """Listens at every address on `port`, members on loopback at `ports`."""
+    """Listens at every address on `port`, members on loopback at `ports`; as if an administrator had made it."""
     protocol = fields.pop("protocol", Protocol.HTTP)
     monitors: Sequence[HealthMonitor] = fields.pop("monitors", ())
     pool = Pool(
@@ -79,6 +79,7 @@ def load_balancer(ports: Sequence[int], port: int, **fields: Any) -> LoadBalance
         **{
             "id": new_id(),
             "project_id": "foo",
+            "exempt": True,
             "device_id": "",
             "virtual_ips": (VirtualIp(id=new_id(), address="*"),),
             "listeners": (listener,),

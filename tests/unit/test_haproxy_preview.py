@@ -124,9 +124,11 @@ class TestPreview(unittest.TestCase):
     def test_the_texts_that_rendering_keeps_are_left_alone(self) -> None:
         driver = HAProxyDriver(Settings())
         self.addCleanup(driver.close)
-        spec = DeviceSpec(device=self.device, load_balancers=(self.one, self.two), monitors=(), revision=1)
+        given = tuple(replace(each, exempt=True) for each in (self.one, self.two))
+        spec = DeviceSpec(device=self.device, load_balancers=given, monitors=(), revision=1)
         kept = driver.render(spec).blocks
-        driver.preview(replace(spec, load_balancers=(replace(self.one, admin_up=False),)), before=self.device)
+        driver.preview(replace(spec, load_balancers=(replace(given[0], admin_up=False),)), before=self.device)
         again = driver.render(spec).blocks
         for each in (self.one, self.two):
+            self.assertTrue(kept[each.id])
             self.assertIs(kept[each.id], again[each.id])

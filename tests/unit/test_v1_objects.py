@@ -64,6 +64,7 @@ KINDS: tuple[tuple[Kind[Any], Any, dict[str, Any]], ...] = (
             "supports_ipv6": True,
             "remote_config_path": "/etc/haproxy.cfg",
             "interface": "eth1",
+            "vip_ranges": ["192.0.2.0/28"],
             "socket": "/run/x.sock",
             "admin_state": "DRAINED",
         },

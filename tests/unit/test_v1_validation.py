@@ -6,6 +6,7 @@ import unittest
 from typing import Any
 
 from balancer.api.validation import FORMATS, Reader, below, fold, object_id
+from balancer.core.model import AddressRange
 from balancer.exceptions import InvalidInput
 
 SCHEMA: dict[str, Any] = {
@@ -129,6 +130,9 @@ class TestFormats(unittest.TestCase):
             ("host", "2001:DB8::1", "2001:db8::1"),
             ("host", "haproxy-1.example.org", "haproxy-1.example.org"),
             ("host", "localhost", "localhost"),
+            ("address-range", "192.0.2.0/28", AddressRange(first="192.0.2.0", last="192.0.2.15")),
+            ("address-range", "192.0.2.1 - 192.0.2.9", AddressRange(first="192.0.2.1", last="192.0.2.9")),
+            ("address-range", "2001:DB8::1", AddressRange(first="2001:db8::1", last="2001:db8::1")),
             ("netmask", "255.255.255.0", 24),
             ("netmask", "0.0.0.0", 0),
             ("netmask", "255.255.255.255", 32),
@@ -151,6 +155,7 @@ class TestFormats(unittest.TestCase):
             "member-address": ["1.2.3", "", "*", "0.0.0.0", "::", "fe80::1%1", "224.0.0.1", "1.2.3.4\n"],
             "listen-address": ["1.2.3", "ff02::1", "fe80::1%1", "255.255.255.255", " "],
             "host": ["1.2.3", "1.2.3.4.5", "-a", "a-", "a..b", "a b", "", ".", "a" * 64, "a\n"],
+            "address-range": ["", "x", "1.2.3.4/24", "1.2.3.4-", "1.2.3.4-1.2.3.3", "1.2.3.4-::5", "::1%1", "::1\n"],
             "netmask": ["255.0.255.0", "0.0.0.255", "129", "", "x", "/", "24\n", "1" * 5000],
             "http-path": ["", "a", "/ ", "/'", '/"', "/\\", "/#", "/\n", "/a\n", "/ü"],
             "http-codes": ["", "20", "2xx", "200,", ",200", "600", "204-200", "200-", "200\n"],

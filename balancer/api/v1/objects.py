@@ -40,6 +40,7 @@ from balancer.core.model import (
     VirtualIp,
     new_id,
 )
+from balancer.core.tenants import parse_range, range_text
 from balancer.exceptions import InvalidInput
 
 Values = Mapping[str, Any]
@@ -192,6 +193,8 @@ def _apply_device(device: Device, values: Values) -> Device:
     )
     if "admin_state" in values:
         fields["admin_state"] = AdminState(values["admin_state"])
+    if "vip_ranges" in values:
+        fields["vip_ranges"] = tuple(dict.fromkeys(map(parse_range, values["vip_ranges"] or ())))
     if "capabilities" in values:
         fields["capabilities"] = _capabilities(values["capabilities"])
     return replace(device, endpoint=endpoint, **fields)
@@ -249,6 +252,7 @@ def _show_device(device: Device) -> View:
             "supports_vlan": 1,
             "remote_config_path": device.config_path,
             "interface": device.interface,
+            "vip_ranges": list(map(range_text, device.vip_ranges)) or None,
             "socket": device.socket,
             "admin_state": device.admin_state.value,
         }

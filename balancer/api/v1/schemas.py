@@ -156,6 +156,15 @@ DEVICE: Schema = {
             "description": "The configuration file on the device. The driver has a default.",
             "x-haproxy": "the file that is completed by the generated block, `/etc/haproxy/haproxy.cfg`",
         },
+        "vip_ranges": {
+            "type": "array",
+            "x-single": True,
+            "maxItems": 256,
+            "items": {"type": "string", "format": "address-range"},
+            "description": "Addresses that projects may choose for virtual IPs there: networks (`192.0.2.0/28`), "
+            "ranges (`192.0.2.1-192.0.2.9`) or single ones. Default: none; then they get only those of registered "
+            "subnets. Administrators may choose any.",
+        },
         "interface": {
             "type": "string",
             "pattern": "^[A-Za-z0-9][A-Za-z0-9._:@-]{0,14}$",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from balancer.config import Settings, assured_seconds
+from balancer.core import tenants
 from balancer.core.model import (
     Applied,
     Candidate,
@@ -106,6 +107,7 @@ class HAProxyDriver:
         self._pool = ssh.Pool(connect_timeout=settings.ssh.connect_timeout)
         self._step_timeout = settings.ssh.step_timeout
         self._idle = int(assured_seconds(settings.worker.lease_seconds))
+        self._confines = tenants.confines(settings.forbidden_member_ranges)
         self._memos: dict[str, dict[str, tuple[object, render.Block]]] = {}
         self._left: dict[str, _Left] = {}
 
@@ -143,7 +145,8 @@ class HAProxyDriver:
         )
 
     def render(self, spec: DeviceSpec) -> Candidate:
-        return render.candidate(spec, self._memos.setdefault(spec.device.id, {}))
+        memo = self._memos.setdefault(spec.device.id, {})
+        return render.candidate(spec, memo, confines=self._confines)
 
     def preview(self, spec: DeviceSpec, *, before: Device) -> Preview:
         return preview(spec, before)

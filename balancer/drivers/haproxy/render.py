@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from balancer.core import tenants
 from balancer.core.model import (
     Algorithm,
     Candidate,
@@ -30,6 +31,7 @@ from balancer.core.model import (
     SessionPersistence,
     VirtualIp,
 )
+from balancer.core.tenants import Confines
 from balancer.drivers.haproxy import addresses, l7, names, rights
 from balancer.exceptions import InvalidInput, Unsupported
 
@@ -85,11 +87,13 @@ class Block:
 # --- the whole ---------------------------------------------------------------
 
 
-def candidate(spec: DeviceSpec, memo: dict[str, tuple[object, Block]] | None = None) -> Candidate:
+def candidate(
+    spec: DeviceSpec, memo: dict[str, tuple[object, Block]] | None = None, *, confines: Confines | None = None
+) -> Candidate:
     """Renders a device. `memo` may be kept between calls: blocks of unchanged load balancers are taken from it.
 
-    A load balancer that cannot be rendered is `rejected` and keeps its last accepted block: it must not keep the
-    others from being deployed.
+    A load balancer that cannot be rendered, or that points at what its project may not (`confines`), is `rejected` and
+    keeps its last accepted block: it must not keep the others from being deployed.
     """
     monitors = {monitor.id: monitor for monitor in spec.monitors}
     blocks: dict[str, str] = {}
@@ -104,6 +108,8 @@ def candidate(spec: DeviceSpec, memo: dict[str, tuple[object, Block]] | None = N
         known = (memo or {}).get(balancer.id)
         try:
             fresh_block = partial(block, balancer, used, device_id=spec.device.id, ping=ping)
+            if confines is not None and not balancer.exempt:
+                _refuse_beyond(balancer, spec.device, confines)
             made = known[1] if known and known[0] == key else fresh_block()
         except InvalidInput as error:
             rejected[balancer.id] = str(error)
@@ -126,6 +132,13 @@ def candidate(spec: DeviceSpec, memo: dict[str, tuple[object, Block]] | None = N
         rejected=rejected,
         withheld=spec.withheld,
     )
+
+
+def _refuse_beyond(balancer: LoadBalancer, device: Device, confines: Confines) -> None:
+    """The last line behind what requests are refused for. Raises `InvalidInput`."""
+    beyond = tenants.beyond(balancer, device, confines, (device.endpoint.host,))
+    if beyond is not None:
+        raise InvalidInput(f"Only an administrator can have this deployed: {beyond}")
 
 
 def _digest(top: str, blocks: Mapping[str, str]) -> str:
