@@ -330,6 +330,12 @@ class Host:
             [*self._inside(), *argv], input=input, capture_output=True, cwd="/", timeout=timeout, check=check
         )
 
+    def open(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Starts a command as `run` does, to be talked to over its standard input and output."""
+        return subprocess.Popen(
+            [*self._inside(), *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", bufsize=0
+        )
+
     def read_config(self) -> bytes:
         return (self._etc / "haproxy/haproxy.cfg").read_bytes()
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.bench import requests
+from tests.bench import deployments, fleet, requests
 from tests.bench.measuring import Result, line, table
 
 
@@ -22,7 +22,13 @@ class Benchmark(Protocol):
     def __call__(self, *, quick: bool) -> Iterator[Result]: ...
 
 
-ROWS: Mapping[str, Benchmark] = {"e": requests.run}
+ROWS: Mapping[str, Benchmark] = {
+    "a": deployments.create,
+    "b": deployments.change_weight,
+    "c": deployments.change_many,
+    "d": fleet.create_everywhere,
+    "e": requests.run,
+}
 
 
 def machine() -> dict[str, Any]:

@@ -3,6 +3,7 @@ are read as far as their length says, over connections that are kept."""
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import time
@@ -45,16 +46,16 @@ class Asker:
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._poll.register(each.fileno(), select.EPOLLIN)
 
-    def ask(self, write: Callable[[], bytes], *, seconds: float, status: int = 200) -> Pace:
-        """Asks as fast as it can for about `seconds`; every answer is waited for."""
+    def ask(self, write: Callable[[], bytes | None], *, seconds: float = math.inf, status: int = 200) -> Pace:
+        """Asks as fast as it can for about `seconds`, or until `write` gives None; every answer is waited for."""
         by_number = {each.fileno(): each for each in self._sockets}
         expected = f"HTTP/1.1 {status} ".encode()
         wrong: set[bytes] = set()
         count, began = 0, time.perf_counter()
         end = began + seconds
+        under_way = 0
         for each in self._sockets:
-            each.sendall(write())
-        under_way = len(self._sockets)
+            under_way += self._write(each, write())
         while under_way:
             ready = self._poll.poll(30)
             if not ready:
@@ -65,11 +66,18 @@ class Asker:
                 count += 1
                 if not status_line.startswith(expected):
                     wrong.add(status_line)
+                under_way -= 1
                 if time.perf_counter() < end:
-                    connection.sendall(write())
-                else:
-                    under_way -= 1
+                    under_way += self._write(connection, write())
         return Pace(requests=count, seconds=time.perf_counter() - began, wrong=frozenset(wrong))
+
+    @staticmethod
+    def _write(connection: socket.socket, asked: bytes | None) -> int:
+        """How many requests that were."""
+        if asked is None:
+            return 0
+        connection.sendall(asked)
+        return 1
 
     def close(self) -> None:
         self._poll.close()

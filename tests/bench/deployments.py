@@ -1,0 +1,282 @@
+"""Rows a, b and c: from a request until a device does as it says."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import random
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from balancer.core.model import Credential, Endpoint
+from balancer.devbox.host import Host, RunAs
+from balancer.drivers.haproxy import runtime
+from balancer.drivers.ssh import Connection
+from tests.bench.asking import request
+from tests.bench.measuring import Result, Target, in_turns, percentile, ratio
+from tests.bench.site import ASYNC, Site, seconds_until_served, site, until_closed
+
+_CREATE = Target(sign="≤", limit=1.5)
+_PAUSE = 0.3
+
+
+# --- a: create ----------------------------------------------------------------------------
+
+
+def create(*, quick: bool) -> Iterator[Result]:
+    """A load balancer more, beside 1, 100 and 1000."""
+    rounds = 1 if quick else 9
+    ways: tuple[tuple[RunAs, Sequence[int]], ...] = (("group", (1, 100, 1000)), ("sudo", (1, 100)))
+    if quick:
+        ways = (("group", (1,)),)
+    for run_as, sizes in ways:
+        with (
+            tempfile.TemporaryDirectory(prefix="balancer-bench-") as directory,
+            site(Path(directory), run_as=run_as) as at,
+        ):
+            for before, size in itertools.pairwise((0, *sizes)):
+                at.fill(size - before)
+                with Script(at.host) as script:
+                    by_hand, through_the_api = partial(_by_hand, at, script), partial(_through_the_api, at)
+                    floors, values = in_turns(rounds, by_hand, through_the_api)
+                yield Result(
+                    row="a",
+                    what=f"create beside {size} ({'sudo' if run_as == 'sudo' else 'no sudo'})",
+                    unit="ms",
+                    value=statistics.median(values) * 1000,
+                    floor=statistics.median(floors) * 1000,
+                    compared=ratio(values, floors),
+                    target=_CREATE,
+                    details={"values": values, "floors": floors},
+                )
+
+
+class Script:
+    """A shell on the host that puts into service what it gets: the least that can be done."""
+
+    _TEXT = """
+    while read -r bytes file master; do
+        head -c "$bytes" >"$file.new" && haproxy -c -q -f "$file.new" && mv "$file.new" "$file" && kill -USR2 "$master"
+        echo "$?"
+    done
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._shell: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._shell = self._host.open(["sh", "-c", self._TEXT])
+        return self
+
+    def install(self, content: bytes, path: str, master: int) -> None:
+        """Returns when the HAProxy whose master process has that number (as the host counts) has been told."""
+        assert self._shell is not None and self._shell.stdin is not None and self._shell.stdout is not None
+        self._shell.stdin.write(b"%d %b %d\n%b" % (len(content), path.encode(), master, content))
+        said = self._shell.stdout.readline()
+        assert said == b"0\n", said
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._shell is not None and self._shell.stdin is not None and self._shell.stdout is not None
+        self._shell.stdin.close()
+        self._shell.wait(10)
+        self._shell.stdout.close()
+
+
+def sections(name: str, listens_at: str, member: int) -> str:
+    """What an administrator would write for one load balancer."""
+    return f"""\
+frontend {name}
+    mode http
+    timeout client 50s
+    bind {listens_at}
+    default_backend {name}-pool
+backend {name}-pool
+    mode http
+    timeout connect 5s
+    timeout server 50s
+    balance roundrobin
+    server a 127.0.0.1:{member} weight 1
+    server b 127.0.0.2:{member} weight 1
+    server c 127.0.0.3:{member} weight 1
+"""
+
+
+def _by_hand(at: Site, script: Script) -> float:
+    before, (address, _) = at.host.read_config(), at.order()
+    path, master = at.host.config_path, at.host.haproxy_pids()[0]
+    more = sections("bench", f"{address}:{at.port}", at.backend.port).encode()
+    began = time.perf_counter()
+    script.install(before + more, path, master)
+    took = seconds_until_served(address, at.port, began)
+    time.sleep(_PAUSE)
+    script.install(before, path, master)
+    until_closed(address, at.port)
+    time.sleep(_PAUSE)
+    return took
+
+
+def _through_the_api(at: Site) -> float:
+    address, order = at.order()
+    body = json.dumps(order)
+    with closing(http.client.HTTPConnection("127.0.0.1", at.service.port, timeout=30)) as connection:
+        connection.connect()
+        began = time.perf_counter()
+        connection.request(
+            "POST", "/foo/loadbalancers", body, {"Content-Type": "application/json", "Prefer": "respond-async"}
+        )
+        answer = connection.getresponse()
+        assert answer.status == 202, answer.status
+        made = json.loads(answer.read())["loadbalancer"]["id"]
+        took = seconds_until_served(address, at.port, began)
+    at.await_deployed()
+    time.sleep(_PAUSE)
+    at.delete(made)
+    until_closed(address, at.port)
+    time.sleep(_PAUSE)
+    return took
+
+
+# --- b: one weight ------------------------------------------------------------------------
+
+_WEIGHT = Target(sign="≤", limit=15, unit="ms above")
+
+
+def change_weight(*, quick: bool) -> Iterator[Result]:
+    rounds = 3 if quick else 40
+    with tempfile.TemporaryDirectory(prefix="balancer-bench-") as directory, site(Path(directory)) as at:
+        (balancer,) = at.fill(1)
+        member = _Member(at, balancer)
+        host = at.host
+        endpoint = Endpoint(
+            host=host.address,
+            port=host.ssh_port,
+            username=host.user,
+            credential=Credential(password=host.password),
+        )
+        with (
+            closing(Connection(endpoint, connect_timeout=5.0)) as channel,
+            closing(http.client.HTTPConnection("127.0.0.1", at.service.port, timeout=30)) as api,
+        ):
+            weights = itertools.cycle(range(1, 200))
+
+            def bare() -> float:
+                weight, began = next(weights), time.perf_counter()
+                said = runtime.ask(channel, host.socket, f"set server {member.name} weight {weight}")
+                assert not said.strip(), said
+                return member.seconds_until(weight, began)
+
+            def through_the_api() -> float:
+                weight, began = next(weights), time.perf_counter()
+                path = f"/foo/loadbalancers/{balancer}/nodes/{member.id}"
+                headers = {"Content-Type": "application/json", "Prefer": "respond-async"}
+                api.request("PUT", path, json.dumps({"weight": weight}), headers)
+                answer = api.getresponse()
+                assert answer.status == 200, answer.read()
+                answer.read()
+                took = member.seconds_until(weight, began)
+                at.await_deployed()
+                return took
+
+            bare(), through_the_api()
+            floors, values = in_turns(rounds, bare, through_the_api)
+    low, high = percentile(floors, 50) * 1000, percentile(values, 50) * 1000
+    yield Result(
+        row="b",
+        what="weight, p50",
+        unit="ms",
+        value=high,
+        floor=low,
+        compared=high - low,
+        target=_WEIGHT,
+        details={"values": values, "floors": floors, "p95": percentile(values, 95)},
+    )
+
+
+class _Member:
+    """The first one of a load balancer, as HAProxy names it."""
+
+    def __init__(self, at: Site, balancer: str) -> None:
+        self._at = at
+        self.id = str(at.call("GET", f"/foo/loadbalancers/{balancer}/nodes").json["nodes"][0]["id"])
+        (line,) = (each for each in at.ask_haproxy("show servers state").splitlines() if f" {self.id} " in each)
+        self._backend = line.split()[1]
+        self.name = f"{self._backend}/{self.id}"
+
+    def weight(self) -> int:
+        try:
+            said = self._at.ask_haproxy(f"show servers state {self._backend}")
+        except OSError:
+            return -1  # between two workers
+        return next(
+            (int(words[7]) for line in said.splitlines() if len(words := line.split()) > 7 and words[3] == self.id), -1
+        )
+
+    def seconds_until(self, weight: int, began: float, *, timeout: float = 30.0) -> float:
+        while self.weight() != weight:
+            assert time.perf_counter() - began < timeout, "the weight does not arrive"
+            time.sleep(0.0002)
+        return time.perf_counter() - began
+
+
+# --- c: a thousand changes ----------------------------------------------------------------
+
+
+def change_many(*, quick: bool) -> Iterator[Result]:
+    balancers, nodes = (5, 2) if quick else (100, 10)
+    with tempfile.TemporaryDirectory(prefix="balancer-bench-") as directory, site(Path(directory)) as at:
+        ids = at.fill(balancers, nodes)
+        members = [
+            (balancer, str(node["id"]))
+            for balancer in ids
+            for node in at.call("GET", f"/foo/loadbalancers/{balancer}/nodes").json["nodes"]
+        ]
+        # As a user's script would not do it: neighbours are not changed one after the other.
+        random.Random(1).shuffle(members)
+        kinds = {"weights": {"weight": 7}, "what needs a reload": {"backup": True}}
+        for kind, changed in kinds.items():
+            before = dict(at.plans())
+            body = json.dumps(changed).encode()
+            requests = [
+                request("PUT", f"/foo/loadbalancers/{balancer}/nodes/{node}", body, headers=ASYNC)
+                for balancer, node in members
+            ]
+            began = time.perf_counter()
+            answered = at.at_once(requests, 200)
+            at.await_deployed()
+            took = time.perf_counter() - began
+            plans = {plan: count - before.get(plan, 0) for plan, count in at.plans().items()}
+            details = {"answered": answered, "plans": plans}
+            what = f"{len(members)} changes of one device, {kind}"
+            reloads = plans.get("reload", 0)
+            yield Result(
+                row="c",
+                what=what,
+                unit="s",
+                value=took,
+                floor=None,
+                compared=took,
+                target=Target(sign="≤", limit=5, unit="s"),
+                details=details,
+            )
+            yield Result(
+                row="c",
+                what=f"{what}: reloads",
+                unit="reloads",
+                value=reloads,
+                floor=None,
+                compared=reloads,
+                target=Target(sign="≤", limit=3),
+                details=details,
+            )
