@@ -54,9 +54,17 @@ namespaces() {
     done <"$1/status"
 }
 own=$(namespaces /proc/self)
+given=${1%/*}
+set --
 for process in /proc/[0-9]*; do
     { read -r comm <"$process/comm"; } 2>/dev/null || continue
-    case $comm in haproxy*) ;; *) continue ;; esac
+    case $comm in haproxy*) set -- "$@" "$process/cmdline" ;; esac
+done
+# A host may have many with other configurations, and each that is looked at closer costs ten processes of our own.
+# shellcheck disable=SC2046 # a list of files
+[ $# -eq 0 ] || set -- $(grep -lF -e "$directory" -e "$given" "$@" 2>/dev/null)
+for process in "$@"; do
+    process=${process%/cmdline}
     [ "$(namespaces "$process" 2>/dev/null)" = "$own" ] || continue
     state='' parent='' owner=''
     while read -r key value _; do
