@@ -115,6 +115,7 @@ def check(tree: Tree) -> None:
             raise InvalidInput(f"Pool {pool_id} is not of this load balancer", field="default_pool_id")
         if not virtual_ip_ids.issuperset(listener.virtual_ip_ids):
             raise InvalidInput("A listener names a virtual IP of another load balancer", field="virtual_ip_ids")
+        _check_allowed_cidrs(balancer, listener)
     protocols = {listener.id: listener.protocol for listener in balancer.listeners}
     for transport in (Protocol.TCP, *_DATAGRAM):
         # What UDP and SCTP listen on is not what TCP listens on.
@@ -178,15 +179,16 @@ def check_listener(balancer: LoadBalancer, listener: Listener, before: Listener 
         check_behind(listener, _pool(balancer, listener.default_pool_id or ""), "default_pool_id")
     if before is None or listener.insert_headers != before.insert_headers:
         _check_headers(listener)
-    if before is None or listener.allowed_cidrs != before.allowed_cidrs:
-        _check_allowed_cidrs(balancer, listener)
 
 
 def _check_allowed_cidrs(balancer: LoadBalancer, listener: Listener) -> None:
-    versions = {ipaddress.ip_address(vip.address).version for vip in balancer.virtual_ips if vip.address != WILDCARD}
+    addresses = [vip.address for vip in balancer.virtual_ips]
+    if not listener.allowed_cidrs or WILDCARD in addresses:
+        return
+    versions = {ipaddress.ip_address(address).version for address in addresses}
     for cidr in listener.allowed_cidrs:
         version = ipaddress.ip_network(cidr).version
-        if versions and version not in versions:
+        if version not in versions:
             raise InvalidInput(
                 f"allowed_cidrs: {cidr} is IPv{version}, and the load balancer has no such address",
                 field="allowed_cidrs",
