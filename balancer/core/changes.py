@@ -124,7 +124,10 @@ def place_listener(listener: Listener, virtual_ip: VirtualIp) -> Change:
     def apply(tree: Tree) -> Tree:
         balancer = tree.load_balancer
         present = next((vip for vip in balancer.virtual_ips if vip.address == virtual_ip.address), None)
-        at = replace(virtual_ip, id=present.id if present else new_id())
+        if present is None:
+            at = replace(virtual_ip, id=new_id(), lasting=False)
+        else:
+            at = replace(present, prefix_length=virtual_ip.prefix_length)
         placed = replace(listener, virtual_ip_ids=(at.id,))
         if present is None:
             virtual_ips = (*balancer.virtual_ips, at)
@@ -154,13 +157,12 @@ def remove_listener(listener_id: str) -> Change:
 
 
 def drop_unused_virtual_ips(tree: Tree) -> Tree:
-    """Without the virtual IPs that no listener names and that have no port of their own. One listener at all of them
-    keeps all."""
+    """Without those that no listener names and that are not lasting. One listener at all of them keeps all."""
     balancer = tree.load_balancer
     if any(not listener.virtual_ip_ids for listener in balancer.listeners):
         return tree
     used = {vip_id for listener in balancer.listeners for vip_id in listener.virtual_ip_ids}
-    return _with(tree, virtual_ips=tuple(vip for vip in balancer.virtual_ips if vip.id in used or vip.port_id))
+    return _with(tree, virtual_ips=tuple(vip for vip in balancer.virtual_ips if vip.id in used or vip.lasting))
 
 
 # --- health monitors ----------------------------------------------------------

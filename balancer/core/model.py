@@ -291,7 +291,7 @@ class VirtualIp:
     In what a dialect asks for, `address` may be ``""``: the service chooses one of the network, subnet or port that is
     named instead, and fills in the others. `port_id` names the port that holds the address for the load balancer,
     None for an address that is of no registered subnet. `interface`: where a device adds it, None leaves it to the
-    device. One with a `port_id` belongs to the load balancer as long as that exists; any other goes with its last
+    device. One that is `lasting` belongs to the load balancer as long as that exists; any other goes with its last
     listener.
     """
 
@@ -303,6 +303,7 @@ class VirtualIp:
     port_id: str | None = None
     qos_policy_id: str | None = None
     interface: str | None = None
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

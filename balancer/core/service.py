@@ -538,10 +538,11 @@ class Service:
     def _with_addresses(self, tx: Transaction, caller: Caller, tree: Tree, before: tuple[VirtualIp, ...]) -> Tree:
         """Virtual IPs that are new, or at another address than before, get what they left open."""
         balancer = tree.load_balancer
+        known = {(vip.address, vip.port_id) for vip in before}
         left = {vip.port_id: vip.address for vip in before if vip.port_id is not None}
         virtual_ips = []
         for vip in balancer.virtual_ips:
-            if vip in before:
+            if (vip.address, vip.port_id) in known:
                 virtual_ips.append(vip)
                 continue
             if left.get(vip.port_id or "", vip.address) != vip.address:

@@ -396,6 +396,7 @@ def _virtual_ip_from(row: Row) -> VirtualIp:
         port_id=row["port_id"],
         qos_policy_id=row["qos_policy_id"],
         interface=row["interface"],
+        lasting=row["lasting"],
     )
 
 

@@ -367,6 +367,7 @@ virtual_ips = Table(
     Column("port_id", sa.String(64)),
     Column("qos_policy_id", sa.String(64)),
     Column("interface", sa.String(64)),
+    _flag("lasting"),
     Index(None, "port_id"),
 )
 

@@ -194,6 +194,7 @@ def full_load_balancer(device_id: str, monitor_ids: tuple[str, ...], *, move: Mo
             port_id=new_id(),
             qos_policy_id=new_id(),
             interface="eth1",
+            lasting=True,
         )
         for address in ("192.0.2.9", "2001:db8::9", "192.0.2.1")
     )

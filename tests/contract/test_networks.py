@@ -243,6 +243,17 @@ class NetworksContract(Suite):
         self.deploy()
         self.assertEqual(["192.0.2.10"], self.taken())
 
+    def test_a_lasting_virtual_ip_keeps_its_address_without_a_listener(self) -> None:
+        subnet = self.subnet()
+        wanted = VirtualIp(id=new_id(), address="", subnet_id=subnet.id)
+        for lasting, taken in ((False, []), (True, ["192.0.2.1"])):
+            balancer = self.create(replace(wanted, id=new_id(), lasting=lasting))
+            bound = replace(balancer.listeners[0], virtual_ip_ids=(balancer.virtual_ips[0].id,))
+            for change in (changes.replace_listener(bound.id, lambda _: bound), changes.remove_listener(bound.id)):
+                self.service.change(TENANT, balancer.project_id, balancer.id, change)
+            self.deploy()
+            self.assertEqual(taken, self.taken())
+
     def test_a_device_that_is_removed_by_force_gives_back_all(self) -> None:
         subnet = self.subnet()
         self.create(VirtualIp(id=new_id(), address="", subnet_id=subnet.id))

@@ -102,6 +102,7 @@ def _virtual_ips(values: Values) -> tuple[VirtualIp, ...]:
         subnet_id=values["vip_subnet_id"],
         port_id=values["vip_port_id"],
         qos_policy_id=values["vip_qos_policy_id"],
+        lasting=True,
     )
     seen = {first.subnet_id}
     more = []
@@ -111,7 +112,8 @@ def _virtual_ips(values: Values) -> tuple[VirtualIp, ...]:
             raise InvalidInput(f"{field}: a subnet may be there once", field=field)
         seen.add(each["subnet_id"])
         address = _vip_address(each["ip_address"], f"additional_vips[{number}].ip_address")
-        more.append(VirtualIp(id=new_id(), address=address, subnet_id=each["subnet_id"], port_id=each["port_id"]))
+        wanted = VirtualIp(id=new_id(), address=address, subnet_id=each["subnet_id"], port_id=each["port_id"])
+        more.append(replace(wanted, lasting=True))
     return (first, *more)
 
 

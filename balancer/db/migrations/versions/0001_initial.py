@@ -291,6 +291,7 @@ def upgrade() -> None:
         sa.Column("port_id", sa.String(length=64), nullable=True),
         sa.Column("qos_policy_id", sa.String(length=64), nullable=True),
         sa.Column("interface", sa.String(length=64), nullable=True),
+        sa.Column("lasting", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["load_balancer_id"], ["load_balancers.id"], name="fk_virtual_ips_load_balancer_id", ondelete="CASCADE"
         ),
