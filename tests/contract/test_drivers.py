@@ -88,6 +88,23 @@ class DriverContract:
                 [self.balancers[0].id], [key for key in first.blocks if first.blocks[key] != second.blocks[key]]
             )
 
+        def test_what_leaves_a_device_runs_on_as_it_is(self) -> None:
+            leaves, *stay = self.balancers
+            before = self.apply(self.balancers).accepted_blocks
+            spec = DeviceSpec(
+                device=self.device,
+                load_balancers=tuple(sorted(stay, key=lambda each: each.id)),
+                monitors=(),
+                revision=2,
+                kept={leaves.id: before[leaves.id]},
+                withheld=("203.0.113.5",),
+            )
+            candidate = self.driver.render(spec)
+            self.assertEqual(self.render(self.balancers).blocks, candidate.blocks)
+            self.assertEqual(spec.withheld, candidate.withheld)
+            applied = self.driver.apply(self.device, candidate, epoch=1, last={}, check=lambda: None)
+            self.assertEqual(before, applied.accepted_blocks)
+
         def preview(
             self,
             balancers: Sequence[LoadBalancer],

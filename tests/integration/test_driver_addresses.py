@@ -103,6 +103,30 @@ class TestAddresses(AddressCase):
         self.deploy(device, replace(second, admin_up=False))
         self.assertNotIn(f"{shared}/32", self.present(host))
 
+    def test_a_withheld_address_is_listened_at_and_not_missed_until_it_comes_without_a_reload(self) -> None:
+        host, device = self.networked()
+        withheld, other = f"{self.net}.50", f"{self.net}.51"
+        balancer = self.at(withheld, other)
+        candidate = self.render(device, [balancer])
+        made = self.driver.apply(device, replace(candidate, withheld=(withheld,)), epoch=1, last={}, check=lambda: None)
+        self.assertEqual({}, made.rejected)
+        self.assertNotIn(f"{withheld}/32", self.present(host))
+        self.assert_answers(other)
+        seen = self.driver.observe(device)
+        self.assertIsNone(seen.repair)
+        self.assertIn(host.address, seen.own_addresses)
+        self.assertNotIn(other, seen.own_addresses)
+        again = self.driver.apply(
+            device, replace(candidate, withheld=(withheld,)), epoch=1, last={}, check=lambda: None
+        )
+        self.assertEqual("noop", again.plan)
+        came = self.driver.apply(device, candidate, epoch=1, last={}, check=lambda: None)
+        self.assertEqual("runtime", came.plan, came.sentence)
+        self.assert_answers(withheld)
+        # Withheld again, it goes.
+        self.driver.apply(device, replace(candidate, withheld=(withheld,)), epoch=1, last={}, check=lambda: None)
+        self.assertNotIn(f"{withheld}/32", self.present(host))
+
     def test_a_changed_address_is_there_before_the_old_one_goes(self) -> None:
         host, device = self.networked()
         old, new = f"{self.net}.50", f"{self.net}.51"

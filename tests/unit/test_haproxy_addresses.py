@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import ipaddress
 import unittest
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from balancer.drivers.haproxy import rights
 from balancer.drivers.haproxy.addresses import (
@@ -15,6 +16,7 @@ from balancer.drivers.haproxy.addresses import (
     needed,
     remark,
     routes,
+    strangers,
 )
 from balancer.exceptions import InvalidInput
 
@@ -133,6 +135,36 @@ class TestChanges(unittest.TestCase):
         again = planned(wanted, present=after, recorded=[str(each) for each in made.kept])
         self.assertEqual(((), (), made.kept), (again.before, again.after, again.kept))
         self.assertEqual((), missing(wanted, after))
+
+
+class TestStrangers(unittest.TestCase):
+    PRESENT: ClassVar = {"eth0": ("192.0.2.9/24", "198.51.100.1/30"), "eth1": ("203.0.113.1/31", "2001:db8::1/64")}
+
+    def of(self, text: str) -> list[ipaddress.IPv4Address]:
+        return [ipaddress.IPv4Address(each) for each in strangers(entry(text), self.PRESENT)]
+
+    def test_they_are_of_the_addresses_network_and_never_the_host(self) -> None:
+        found = self.of("192.0.2.50/32 dev eth0")
+        self.assertGreater(len(found), 3)
+        network = ipaddress.ip_network("192.0.2.0/24")
+        for each in found:
+            self.assertIn(each, network)
+            self.assertNotIn(str(each), ("192.0.2.50", "192.0.2.9", "192.0.2.0", "192.0.2.255"))
+        self.assertEqual(found, self.of("192.0.2.50/32 dev eth0"))
+
+    def test_its_own_prefix_length_makes_a_network_too(self) -> None:
+        self.assertTrue(all(each in ipaddress.ip_network("10.1.2.0/24") for each in self.of("10.1.2.3/24 dev eth1")))
+
+    def test_in_a_small_network_few_are_left(self) -> None:
+        self.assertEqual([], self.of("198.51.100.2/32 dev eth0"))
+
+    def test_any_network_of_the_interface_will_do(self) -> None:
+        network = ipaddress.ip_network("192.0.2.0/24")
+        self.assertTrue(all(each in network for each in self.of("203.0.113.5/32 dev eth0")))
+
+    def test_without_a_network_or_with_ipv6_there_are_none(self) -> None:
+        self.assertEqual([], self.of("203.0.113.5/32 dev eth1"))
+        self.assertEqual((), strangers(entry("2001:db8::5/64 dev eth1"), self.PRESENT))
 
 
 class TestRoutes(unittest.TestCase):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +19,8 @@ from balancer.drivers.haproxy import names
 _REMARK = re.compile(r"^    bind .* # address ([0-9a-f.:]+)/(\d+)$", re.MULTILINE)
 _ENTRY = re.compile(r"([0-9a-f.:]+)/(\d{1,3}) dev (\S+)")
 LOCAL = "local"
+_LONGEST_NETWORK = 30
+_STRANGERS = 6
 
 
 class AddressAction(StrEnum):
@@ -199,6 +202,28 @@ def _without(gone: Sequence[Entry], there: Sequence[Entry]) -> list[Step]:
         if members[0] in gone and ":" not in members[0].address:
             steps += [(AddressAction.ADD, each) for each in members if each not in gone]
     return steps
+
+
+def strangers(new: Entry, present: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Some addresses of the network that an IPv4 address was added to, which are not the host's: who asks for one of
+    them in the name of the new address tells the whole network where that is. None without such a network."""
+    if ":" in new.address:
+        return ()
+    there = entries(present)
+    own = {new.address, *(each.address for each in there)}
+    networks = [
+        ipaddress.IPv4Network(each.network)
+        for each in (new, *there)
+        if each.interface == new.interface and ":" not in each.address and each.prefix_length <= _LONGEST_NETWORK
+    ]
+    if not networks:
+        return ()
+    address = ipaddress.IPv4Address(new.address)
+    network = next((each for each in networks if address in each), networks[0])
+    # Anywhere in the network, but always the same: whoever is known there already is not asked for aloud.
+    sums = (zlib.crc32(f"{address} {number}".encode()) for number in range(_STRANGERS))
+    places = (str(network[each % (network.num_addresses - 2) + 1]) for each in sums)
+    return tuple(dict.fromkeys(each for each in places if each not in own))
 
 
 def leftover(

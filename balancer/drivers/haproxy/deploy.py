@@ -14,7 +14,7 @@ from typing import Any
 
 from balancer.core.model import Device
 from balancer.drivers.haproxy import rights, runtime
-from balancer.drivers.haproxy.addresses import Step, routes
+from balancer.drivers.haproxy.addresses import AddressAction, Step, routes, strangers
 from balancer.drivers.haproxy.file import Sidecar, digest, dump_sidecar
 from balancer.drivers.haproxy.host import HostState, Process, parse, version_number
 from balancer.drivers.haproxy.plan import Action
@@ -301,7 +301,7 @@ def deploy(
 def _argv(host: HostState, how: Means, order: Order, timeout: float) -> list[str]:
     return [
         *("timeout", "-k", str(_GRACE), str(timeout), "/bin/sh", "-c"),
-        rights.shell_functions(how.steps, sudo=how.sudo) + _address_functions(how, order) + _DEPLOY,
+        rights.shell_functions(how.steps, sudo=how.sudo) + _address_functions(host, how, order) + _DEPLOY,
         *("balancer", host.path, digest(host.config or b"")),
         *(str(order.sidecar.epoch), order.sidecar.device_id),
         *(("-", "") if order.content is None else (str(len(order.content)), digest(order.content))),
@@ -313,7 +313,7 @@ def _argv(host: HostState, how: Means, order: Order, timeout: float) -> list[str
     ]
 
 
-def _address_functions(how: Means, order: Order) -> str:
+def _address_functions(host: HostState, how: Means, order: Order) -> str:
     lines = []
     for name, steps in (("do_add", order.before), ("do_remove", order.after)):
         lines.append(f"{name}() {{ :")
@@ -321,6 +321,13 @@ def _address_functions(how: Means, order: Order) -> str:
             argv = (*how.ip, *rights.address_step(action, entry)[1:])
             lines.append(f"attempt {shlex.join((f'{action} {entry}', *argv))}")
         lines.append("}")
+    lines.append("do_announce() { :")
+    ping = host.tools.get("ping")
+    for action, entry in order.before:
+        others = strangers(entry, host.addresses) if ping and action is AddressAction.ADD else ()
+        if ping and others:
+            lines.append(f"announce {shlex.join((ping, entry.address, *others))}")
+    lines.append("}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -8,7 +8,7 @@
 # ${12} a device id whose sidecar may be replaced: it has nothing here any more
 # ${13} the sidecar once addresses were removed, or nothing
 # ${14} bytes of the server state file that follow on standard input, 0 to leave it as it is
-# What precedes also defines do_add and do_remove: calls of `attempt` for addresses of interfaces.
+# What precedes also defines do_add, do_remove and do_announce: calls of `attempt` and `announce` for addresses.
 #
 # Standard output: "balancer-deploy 1", then one line "WORD base64" as the result, or "installed PIDS" and then answers
 # to what is read: "pids", "again" (reload once more), "commit", anything else or the end of the input rolls back. Addresses that could not be
@@ -43,6 +43,18 @@ attempt() {
     case $said in *'Cannot assign requested address'* | *'ddress not found'*) return ;; esac
     echo "$what: $said" | tr '\n' ' '
     echo
+}
+
+# Tells the network that the address $2 is here now: asking aloud for another address in its name makes everybody who
+# remembers it elsewhere take note. What follows are such addresses; one that this host knows would not be asked for aloud.
+announce() {
+    ping=$1 address=$2
+    shift 2
+    for other; do
+        grep -q "^$other .* 0x2 " /proc/net/arp 2>/dev/null && continue
+        "$ping" -c 1 -W 1 -I "$address" "$other" >/dev/null 2>&1 </dev/null 9<&- &
+        return
+    done
 }
 
 # The numbers of those with the operand among their arguments, a blank behind each.
@@ -200,6 +212,7 @@ while read -r verdict; do
         again) step reload ;;
         commit)
             state=committed
+            do_announce
             if [ -n "$note_after" ]; then
                 said=$(do_remove)
                 [ -z "$said" ] || reply addresses "$said"

@@ -42,6 +42,10 @@ _SENTENCE = 500
 # Addresses added by one deployment: each is a command of its own, and the step has an end. The rest follows at once.
 _ADDRESSES_AT_ONCE = 200
 _ADDRESSES_SHOWN = 5
+_MUTE = (
+    "the device has no command ping to announce addresses with (iputils-ping): others on its network that remember an "
+    "address elsewhere find out late"
+)
 # Seconds; what HAProxy needs after a start until it can hand its stick tables over is ten.
 _TABLES_TIMEOUT = 15.0
 _TABLES_POLL = 0.2
@@ -813,6 +817,8 @@ def _observation(
             repair = "the last deployment was not seen through to its end"
     if after is None and repair is None and host.leftovers:
         repair = "files of a deployment that was cut off lie beside the configuration"
+    if sidecar is not None and sidecar.addresses and "ping" not in host.tools:
+        findings.append(_MUTE)
     ping = ping_command(host, written.settings)
     if after is None and repair is None and ping is None and render.PINGS.encode() in (parts.block or b""):
         repair = "HAProxy cannot ping any more"

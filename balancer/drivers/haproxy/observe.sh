@@ -16,7 +16,7 @@ echo "hostname $hostname"
 IFS=:
 for directory in $PATH; do
     unset IFS
-    for tool in cat cp mv rm tee kill sudo systemctl haproxy flock timeout ip base64 sha256sum; do
+    for tool in cat cp mv rm tee kill sudo systemctl haproxy flock timeout ip ping base64 sha256sum; do
         [ -x "$directory/$tool" ] && [ ! -d "$directory/$tool" ] && echo "tool $tool $directory/$tool"
     done
 done
