@@ -29,6 +29,7 @@ PING = monitor(2, MonitorType.PING)
 COOKIE = SessionPersistence(id=oid(0x60), kind=PersistenceKind.HTTP_COOKIE, cookie_name="SRV")
 SOURCE = SessionPersistence(id=oid(0x60), kind=PersistenceKind.SOURCE_IP)
 PAIR = (member(1), member(2))
+CHECKED = (member(1, monitor_address="2001:db8::9"), member(2))
 
 
 def text(one: LoadBalancer, *others: LoadBalancer, ping: str | None = None) -> bytes:
@@ -57,6 +58,10 @@ class TestLive(unittest.TestCase):
         limits = MemberLimits(max_connections=5)
         cases: dict[str, tuple[tuple[bytes, bytes], tuple[tuple[str, ...], ...]]] = {
             "weight": (both(PAIR, changed(weight=7)), ((f"set weight {ONE} 7",),)),
+            "weight of one that is checked at another address": (
+                both(CHECKED, (replace(CHECKED[0], weight=7), CHECKED[1]), monitors=(TCP,)),
+                ((f"set weight {ONE} 7",),),
+            ),
             "weight with several algorithms": (
                 both(PAIR, changed(weight=7), algorithm=Algorithm.SOURCE_IP),
                 ((f"set weight {ONE} 7",),),

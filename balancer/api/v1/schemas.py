@@ -92,8 +92,8 @@ DEVICE: Schema = {
         "port": {**_PORT, "default": 22, "description": "The port of its SSH server."},
         "user": {
             "type": "string",
-            "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$",
-            "x-pattern": "a login name of letters, digits, _ . @ and -",
+            "pattern": "^[A-Za-z_][A-Za-z0-9_.-]{0,31}$",
+            "x-pattern": "a login name of at most 32 letters, digits, _ . and -",
             "description": "The user to log in as.",
         },
         "password": {
@@ -167,7 +167,7 @@ DEVICE: Schema = {
         },
         "interface": {
             "type": "string",
-            "pattern": "^[A-Za-z0-9][A-Za-z0-9._:@-]{0,14}$",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$",
             "x-pattern": "a network interface's name",
             "description": "Where virtual IPs are added. Default: the one whose route covers the address.",
         },
@@ -353,8 +353,8 @@ NODE: Schema = {
         },
         "cookie": {
             "type": "string",
-            "pattern": r"^[A-Za-z0-9_.:-]{1,64}$",
-            "x-pattern": "1 to 64 letters, digits and _ . : -",
+            "pattern": r"^[A-Za-z0-9_.-]{1,64}$",
+            "x-pattern": "1 to 64 letters, digits and _ . -",
             "description": "The value that an HTTP_COOKIE persistence uses for it.",
             "x-haproxy": "`cookie` of the server",
         },

@@ -20,7 +20,7 @@ _MOST_COMMANDS = 3000
 
 _SECTION = re.compile(r"^(?=[^\s])", re.MULTILINE)
 _BACKEND = re.compile(r"backend (be-[0-9a-f]{32}(?:-[a-z]+)?) from balancer-[a-z]+")
-_SERVER = re.compile(r"    server ([0-9a-f]{32}) \[?([0-9a-f.:]+?)\]?:([0-9]{1,5})((?: [A-Za-z0-9_.:-]+)*)")
+_SERVER = re.compile(r"    server ([0-9a-f]{32}) \[?([0-9a-f.:]+?)\]?:([0-9]{1,5})((?: [][A-Za-z0-9_.:-]+)*)")
 _FLAGS = frozenset({"check", "backup", "disabled", "send-proxy", "send-proxy-v2"})
 _VALUED = frozenset(
     {"inter", "fall", "rise", "addr", "port", "verify", "cookie", "weight", "minconn", "maxconn", "slowstart"}

@@ -25,7 +25,7 @@ _FILE_PATH = re.compile(r"(/\.?[A-Za-z0-9_][A-Za-z0-9_.+-]*)+")
 _CODE = re.compile(r"[1-5][0-9][0-9]")
 _TOKEN = re.compile(r"[A-Za-z0-9_.~^|!*+-]{1,255}")
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:/)?/[\x21-\x7e]{0,1023}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 # sockaddr_un holds 107 characters; HAProxy binds "<path>.<pid>.tmp" before it renames.
 SOCKET_PATH_MAX = 90
@@ -89,8 +89,8 @@ def is_object_id(text: str) -> bool:
 
 def quote(text: str, field: str = "value") -> str:
     """One word of haproxy.cfg that stands for exactly `text`."""
-    if _CONTROL.search(text):
-        raise InvalidInput(f"{field} must not contain control characters", field=field)
+    if not _PRINTABLE.fullmatch(text):
+        raise InvalidInput(f"{field} must have printable ASCII characters only", field=field)
     return "'" + text.replace("'", "'\"'\"'") + "'"
 
 
@@ -106,6 +106,9 @@ def ip(value: str, field: str = "address") -> ipaddress.IPv4Address | ipaddress.
 
 def network(value: str, field: str) -> str:
     try:
+        # A zone may be any text, and Python keeps that of an IPv6 network of one address.
+        if "%" in value:
+            raise ValueError
         return str(ipaddress.ip_network(value, strict=False))
     except ValueError:
         raise InvalidInput(f"{field} must be an address range such as 192.0.2.0/24", field=field) from None
@@ -123,9 +126,13 @@ def integer(value: int, low: int, high: int, field: str) -> int:
 
 def endpoint(address: str, port_number: int, field: str = "address") -> str:
     """``192.0.2.1:80``, ``[2001:db8::1]:80``."""
+    return f"{bracketed(address, field)}:{port(port_number)}"
+
+
+def bracketed(address: str, field: str = "address") -> str:
+    """``192.0.2.1``, ``[2001:db8::1]``: HAProxy takes what follows the last colon for a port."""
     parsed = ip(address, field)
-    text = f"[{parsed}]" if parsed.version == 6 else str(parsed)
-    return f"{text}:{port(port_number)}"
+    return f"[{parsed}]" if parsed.version == 6 else str(parsed)
 
 
 def seconds(value: float, field: str) -> str:

@@ -531,7 +531,7 @@ def _check_words(member: Member, monitor: HealthMonitor) -> str:
         f"rise {names.integer(check.rise or monitor.rise, 1, 1000, 'rise')}",
     ]
     if member.monitor_address:
-        words.append(f"addr {names.ip(member.monitor_address, 'monitor_address')}")
+        words.append(f"addr {names.bracketed(member.monitor_address, 'monitor_address')}")
     if member.monitor_port:
         words.append(f"port {names.port(member.monitor_port, 'monitor_port')}")
     if monitor.type in (MonitorType.HTTPS, MonitorType.TLS_HELLO):
