@@ -12,21 +12,27 @@ from balancer.api.middleware.access import AccessLog
 from balancer.api.middleware.concurrency import Concurrency
 from balancer.api.middleware.faults import Faults
 from balancer.api.middleware.size import SizeLimit
+from balancer.api.v1 import openapi
 from balancer.api.v1 import routes as v1
 from balancer.api.wsgi import Application, Router, Table, operations
 from balancer.config import Settings
 from balancer.core.service import Service
 
 
-def table(service: Service, settings: Settings) -> Table:
-    """Everything that is served, by all dialects."""
-    return {
+def balancer_table(service: Service, settings: Settings) -> Table:
+    """The balancer API with its description, and what is outside every dialect."""
+    described = {
         **versions.table(service),
         **health.table(service),
         **metrics.table(service),
-        **lbaas_v2.table(service, settings),
         **v1.table(service, settings),
     }
+    return {**described, **openapi.table(described)}
+
+
+def table(service: Service, settings: Settings) -> Table:
+    """Everything that is served, by all dialects."""
+    return {**lbaas_v2.table(service, settings), **balancer_table(service, settings)}
 
 
 def make_app(service: Service, settings: Settings) -> Application:

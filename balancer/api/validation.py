@@ -6,6 +6,7 @@ Beyond JSON Schema (draft 2020-12) a property may have
 - ``x-synonyms``: further spellings of an enum's values, ``{"SOURCE_IP": "HASH_SOURCE"}``;
 - ``x-alias-of``: another spelling of the field's name;
 - ``x-single``: a bare value is a list of one;
+- ``x-one-of``: fields of which an object needs just one (checked elsewhere);
 - ``readOnly``: ignored in what a caller sends; ``writeOnly``: its value never appears in a message.
 
 ``x-haproxy`` (the effect on HAProxy) and ``x-stored`` (kept and returned, without a meaning) are documentation.
@@ -141,22 +142,55 @@ def object_id(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Format:
+    """`schema` says in JSON Schema's own words what is accepted, or most of it, for the description of an API."""
+
     canonical: Callable[[str], Any]
     says: str
+    schema: Schema
 
+
+_ADDRESS: Schema = {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
 
 FORMATS: Mapping[str, Format] = {
-    "text": Format(_text, "text without control characters"),
-    "multiline": Format(_multiline, "text without control characters except line ends"),
-    "member-address": Format(_member_address, "an IPv4 or IPv6 address of one host"),
-    "listen-address": Format(_listen_address, "an IPv4 or IPv6 address, or 0.0.0.0 for every address"),
-    "host": Format(_host, "an IPv4 or IPv6 address or a host name"),
-    "address-range": Format(parse_range, "a network (192.0.2.0/28), a range (192.0.2.1-192.0.2.9) or an address"),
-    "netmask": Format(_netmask, "a netmask like 255.255.255.0 or a prefix length like 24"),
-    "http-path": Format(_http_path, "a path that begins with / and has no spaces, quotes, # or \\"),
-    "http-codes": Format(_http_codes, "HTTP status codes like 200, 200,202 or 200-204"),
-    "duration": Format(_duration, "a time like 2000 (milliseconds), 500ms or 2s, above 0 and below 24 days"),
-    "object-id": Format(object_id, "an id of 32 hex digits"),
+    "text": Format(_text, "text without control characters", {"pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"}),
+    "multiline": Format(
+        _multiline,
+        "text without control characters except line ends",
+        {"pattern": r"^[^\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]*$"},
+    ),
+    "member-address": Format(_member_address, "an IPv4 or IPv6 address of one host", _ADDRESS),
+    "listen-address": Format(
+        _listen_address,
+        "an IPv4 or IPv6 address, or 0.0.0.0 for every address",
+        {"anyOf": [*_ADDRESS["anyOf"], {"enum": ["*", ""]}]},
+    ),
+    "host": Format(
+        _host, "an IPv4 or IPv6 address or a host name", {"anyOf": [*_ADDRESS["anyOf"], {"format": "hostname"}]}
+    ),
+    "address-range": Format(
+        parse_range,
+        "a network (192.0.2.0/28), a range (192.0.2.1-192.0.2.9) or an address",
+        {"anyOf": [*_ADDRESS["anyOf"], {"pattern": "^[0-9A-Fa-f.:]+[-/][0-9A-Fa-f.:]+$"}]},
+    ),
+    "netmask": Format(
+        _netmask,
+        "a netmask like 255.255.255.0 or a prefix length like 24",
+        {"anyOf": [{"pattern": "^/?[0-9]{1,3}$"}, {"format": "ipv4"}], "minimum": 0, "maximum": 128},
+    ),
+    "http-path": Format(
+        _http_path, "a path that begins with / and has no spaces, quotes, # or \\", {"pattern": f"^{_PATH.pattern}$"}
+    ),
+    "http-codes": Format(
+        _http_codes,
+        "HTTP status codes like 200, 200,202 or 200-204",
+        {"pattern": f"^({_CODES.pattern})$", "minimum": 100, "maximum": 599},
+    ),
+    "duration": Format(
+        _duration,
+        "a time like 2000 (milliseconds), 500ms or 2s, above 0 and below 24 days",
+        {"pattern": f"^{_DURATION.pattern}$", "minimum": 1, "maximum": _LONGEST_DURATION},
+    ),
+    "object-id": Format(object_id, "an id of 32 hex digits", {"pattern": "^[0-9a-f]{32}$"}),
 }
 
 

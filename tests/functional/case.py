@@ -105,9 +105,9 @@ class ApiCase(unittest.TestCase):
         placing = scheduler.from_names(self.settings.device_filters, self.settings.device_cost_functions, {})
         return Service(self.repository, self.registry.driver_for, placing, self.notifier)
 
-    def _start_worker(self) -> Worker:
+    def make_reconciler(self) -> Reconciler:
         options = self.settings.worker
-        reconciler = Reconciler(
+        return Reconciler(
             self.repository,
             SqlLeases(self.engine, make_owner(), options.lease_seconds),
             self.registry.driver_for,
@@ -116,7 +116,11 @@ class ApiCase(unittest.TestCase):
             retry_first=options.retry_first,
             retry_max=options.retry_max,
         )
-        worker = Worker(self.repository, reconciler, name="tests", threads=2, scan_interval=0.5, observe_interval=60.0)
+
+    def _start_worker(self) -> Worker:
+        worker = Worker(
+            self.repository, self.make_reconciler(), name="tests", threads=2, scan_interval=0.5, observe_interval=60.0
+        )
         thread = threading.Thread(target=worker.run, name="worker")
         thread.start()
         self.addCleanup(thread.join, 30)

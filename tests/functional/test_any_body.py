@@ -23,7 +23,7 @@ OBJECTS = (
 WRAPPERS = ("device", "loadbalancer", "node", "virtualIp", "healthMonitoring", "sessionPersistence")
 KEYS = st.sampled_from(sorted({key for schema in OBJECTS for key in schema["properties"]} | set(WRAPPERS)))
 WORDS = sorted(
-    {name for schema in OBJECTS for field in schema["properties"].values() for name in field.get("enum", ())}
+    {name for schema in OBJECTS for field in schema["properties"].values() for name in field.get("enum", ()) if name}
 )
 LEAVES = st.one_of(
     st.none(),

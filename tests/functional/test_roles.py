@@ -41,6 +41,7 @@ TAKES: Mapping[str, Mapping[str, str]] = {
     "/": {"GET": "public"},
     "/healthcheck": {"GET": "public"},
     "/metrics": {"GET": "admin"},
+    "/openapi.json": {"GET": "read"},
     "/devices": {"GET": "admin", "POST": "admin"},
     "/devices/{device_id}": {"GET": "admin", "PUT": "admin", "DELETE": "admin"},
     "/devices/{device_id}/info": {"GET": "admin"},

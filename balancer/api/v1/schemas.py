@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from balancer.api.v1 import names
-from balancer.core.model import AdminState, Protocol
+from balancer.core.model import AdminState, OperatingStatus, Outcome, Protocol
+from balancer.core.status import DeviceStatus, LoadBalancerStatus
 
 Schema = dict[str, Any]
 
@@ -36,8 +37,13 @@ def _flag(description: str) -> Schema:
     return {"type": "boolean", "description": description, "x-stored": True, "x-haproxy": _NO_EFFECT}
 
 
-def _read_only(description: str) -> Schema:
-    return {"readOnly": True, "description": description}
+def _read_only(description: str, kind: str | list[str] = "string", **more: Any) -> Schema:
+    return {"type": kind, "readOnly": True, "description": description, **more}
+
+
+def _answered(title: str, **fields: Schema) -> Schema:
+    """What is answered only. `x-optional` marks what is not always there."""
+    return {"title": title, "type": "object", "properties": fields}
 
 
 def _alias(schema: Schema, of: str) -> Schema:
@@ -45,11 +51,12 @@ def _alias(schema: Schema, of: str) -> Schema:
     return {**renamed, "description": f"Another spelling of `{of}`.", "x-alias-of": of}
 
 
-_ID = _read_only("The id, 32 hex digits.")
-_DEPLOYED = _read_only('"True" when the device runs what is stored, else "False".')
+_ID = _read_only("The id, 32 hex digits.", pattern="^[0-9a-f]{32}$")
+_DEPLOYED = _read_only('"True" when the device runs what is stored, else "False".', enum=["True", "False"])
 _CREATED = _read_only("When it was stored, ISO 8601, UTC.")
 _UPDATED = _read_only("When it was changed last, ISO 8601, UTC.")
 _SEEN = "null while nothing is known. How old this is, `/stats` tells."
+_MAYBE_TEXT = ["string", "null"]
 _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 
 _ALGORITHM: Schema = {
@@ -64,10 +71,26 @@ _DEVICE_PATH: Schema = {
     "x-pattern": "an absolute path of letters, digits and . _ + -",
 }
 
+_DEVICE_STATUS = _read_only(
+    "`ONLINE`, `UNREACHABLE`, `ERROR` or `UNKNOWN` (not looked at yet).", enum=[status.value for status in DeviceStatus]
+)
+_BALANCER_STATUS = _read_only(
+    "`BUILD`, `ACTIVE`, `PENDING_UPDATE` or `ERROR`.", enum=[status.value for status in LoadBalancerStatus]
+)
+_BALANCER_REASON = _read_only("Why it is in that status, and what the device could not express.")
+
+
+def _operating(description: str) -> Schema:
+    return _read_only(
+        f"{description}; {_SEEN}", _MAYBE_TEXT, enum=[*(status.value for status in OperatingStatus), None]
+    )
+
+
 DEVICE: Schema = {
     "title": "device",
     "type": "object",
     "required": ["name", "type", "ip", "user"],
+    "x-one-of": ["password", "private_key", "key_filename"],
     "properties": {
         "id": _ID,
         "name": {**_name(None), "minLength": 1},
@@ -184,7 +207,7 @@ DEVICE: Schema = {
             "default": AdminState.ENABLED.value,
             "description": "`DRAINED`: nothing new is scheduled there. `MAINTENANCE`: nothing is touched.",
         },
-        "status": _read_only("`ONLINE`, `UNREACHABLE`, `ERROR` or `UNKNOWN` (not looked at yet)."),
+        "status": _DEVICE_STATUS,
         "status_reason": _read_only("A sentence on the status."),
         "created_at": _CREATED,
         "updated_at": _UPDATED,
@@ -211,12 +234,11 @@ LOAD_BALANCER: Schema = {
             "x-haproxy": "`mode http` for HTTP, else `mode tcp`; HTTP also inserts X-Forwarded-For",
         },
         "device_id": _read_only("The device it is on. In the request that creates it: pins it to that device."),
-        "status": _read_only("`BUILD`, `ACTIVE`, `PENDING_UPDATE` or `ERROR`."),
-        "status_reason": _read_only("Why it is in that status, and what the device could not express."),
-        "operating_status": _read_only(
+        "status": _BALANCER_STATUS,
+        "status_reason": _BALANCER_REASON,
+        "operating_status": _operating(
             "How it was last seen: `ONLINE`, `DEGRADED` (some nodes are down, or a virtual IP has as many connections "
-            "as it may), `ERROR` (all nodes are down, or a virtual IP is not served), `OFFLINE` (switched off); "
-            + _SEEN
+            "as it may), `ERROR` (all nodes are down, or a virtual IP is not served), `OFFLINE` (switched off)"
         ),
         "tenant_id": _read_only("The project."),
         "deployed": _DEPLOYED,
@@ -358,9 +380,9 @@ NODE: Schema = {
             "description": "The value that an HTTP_COOKIE persistence uses for it.",
             "x-haproxy": "`cookie` of the server",
         },
-        "operating_status": _read_only(
+        "operating_status": _operating(
             "How it was last seen: `ONLINE`, `ERROR` (its checks fail), `DRAINING`, `OFFLINE` (out of rotation), "
-            "`NO_MONITOR` (nobody checks it); " + _SEEN
+            "`NO_MONITOR` (nobody checks it)"
         ),
         "deployed": _DEPLOYED,
     },
@@ -416,9 +438,9 @@ VIRTUAL_IP: Schema = {
         "lb_id": _read_only("The load balancer."),
         "sf_id": _stored("Free text."),
         "status": _read_only("That of the load balancer."),
-        "operating_status": _read_only(
+        "operating_status": _operating(
             "How it was last seen: `ONLINE`, `DEGRADED` (it has as many connections as it may), `ERROR` (it is not "
-            "served), `OFFLINE` (switched off); " + _SEEN
+            "served), `OFFLINE` (switched off)"
         ),
         "deployed": _DEPLOYED,
     },
@@ -531,28 +553,48 @@ SESSION_PERSISTENCE: Schema = {
     },
 }
 
+_NUMBER = ["integer", "number"]
+
 _COUNTERS: Schema = {
-    "bytes_in": {**_read_only("Bytes that came from clients."), "x-haproxy": "`bin`"},
-    "bytes_out": {**_read_only("Bytes that went to clients."), "x-haproxy": "`bout`"},
-    "active_connections": {**_read_only("Connections at that moment."), "x-haproxy": "`scur`"},
-    "total_connections": {**_read_only("Connections so far; of a node, requests with HTTP."), "x-haproxy": "`stot`"},
+    "bytes_in": {**_read_only("Bytes that came from clients.", "integer"), "x-haproxy": "`bin`"},
+    "bytes_out": {**_read_only("Bytes that went to clients.", "integer"), "x-haproxy": "`bout`"},
+    "active_connections": {**_read_only("Connections at that moment.", "integer"), "x-haproxy": "`scur`"},
+    "total_connections": {
+        **_read_only("Connections so far; of a node, requests with HTTP.", "integer"),
+        "x-haproxy": "`stot`",
+    },
     "request_errors": {
-        **_read_only("Requests that were malformed or cut off; of a node, connections and answers that failed."),
+        **_read_only(
+            "Requests that were malformed or cut off; of a node, connections and answers that failed.", "integer"
+        ),
         "x-haproxy": "`ereq`; of a server `econ` + `eresp`",
     },
 }
+_COUNTED: Schema = _answered("counters of an object", id=_ID, status=_operating("`operating_status`"), **_COUNTERS)
 
 STATISTICS: Schema = {
     "title": "stats",
     "type": "object",
     "properties": {
-        "observed_at": _read_only("When the device was last asked, ISO 8601, UTC; null when it never was."),
-        "age": _read_only("How many seconds ago that was."),
-        "status": _read_only("`operating_status` of the load balancer."),
-        "virtualIps": _read_only("For each virtual IP `id`, `status` (its `operating_status`) and the counters below."),
-        "nodes": _read_only("For each node `id`, `status` (its `operating_status`) and the counters below."),
-        "total": _read_only("The counters of all virtual IPs together, those included that were removed."),
-        **_COUNTERS,
+        "observed_at": _read_only(
+            "When the device was last asked, ISO 8601, UTC; null when it never was.", _MAYBE_TEXT
+        ),
+        "age": _read_only("How many seconds ago that was.", ["number", "null"]),
+        "status": _operating("`operating_status` of the load balancer"),
+        "virtualIps": _read_only(
+            "For each virtual IP `id`, `status` (its `operating_status`) and the counters below.",
+            "array",
+            items=_COUNTED,
+        ),
+        "nodes": _read_only(
+            "For each node `id`, `status` (its `operating_status`) and the counters below.", "array", items=_COUNTED
+        ),
+        "total": _read_only(
+            "The counters of all virtual IPs together, those included that were removed.",
+            "object",
+            properties=_COUNTERS,
+        ),
+        **{name: {**counter, "x-optional": True} for name, counter in _COUNTERS.items()},
     },
 }
 
@@ -561,6 +603,7 @@ _QUOTA: Schema = {"type": "integer", "minimum": -1, "maximum": 2_000_000_000}
 QUOTA: Schema = {
     "title": "quota",
     "type": "object",
+    "additionalProperties": False,
     "properties": {
         "loadbalancer": {**_QUOTA, "description": "Load balancers."},
         "virtualIp": {**_QUOTA, "description": "Virtual IPs, and listeners of the other dialects."},
@@ -571,3 +614,93 @@ QUOTA: Schema = {
         "l7rule": {**_QUOTA, "description": "L7 rules of the other dialects."},
     },
 }
+
+QUOTAS: Schema = _answered(
+    "quotas",
+    quota=_read_only("How many there may be, -1 any number.", "object", properties=QUOTA["properties"]),
+    used=_read_only("How many count.", "object", properties=QUOTA["properties"]),
+)
+
+ACCEPTED: Schema = _answered(
+    "loadbalancer, after a change", id=_ID, status=_BALANCER_STATUS, status_reason=_BALANCER_REASON
+)
+
+DEVICE_INFO: Schema = _answered(
+    "device, as it was last seen",
+    id=_ID,
+    name=_read_only("The name it was registered with."),
+    status=_DEVICE_STATUS,
+    status_reason=_read_only("A sentence on the status."),
+    reachable=_read_only("Whether it could be asked; null when it never was.", ["boolean", "null"]),
+    host_key=_read_only("The key that its SSH server must have.", _MAYBE_TEXT),
+    desired_revision=_read_only("Grows with every change that concerns the device.", "integer"),
+    applied_revision=_read_only("The last one that it is known to run.", "integer"),
+    deployment_error=_read_only("Why the last deployment failed.", _MAYBE_TEXT),
+    observed_at=_read_only("When it was looked at, ISO 8601, UTC.", _MAYBE_TEXT),
+    age=_read_only("How many seconds ago that was.", ["number", "null"]),
+    version=_read_only("The version that runs there.", _MAYBE_TEXT),
+    findings=_read_only("What is worth mending, in sentences.", "array", items={"type": "string"}),
+    facts=_read_only("What the driver found out.", "object"),
+)
+
+_PLAN: Schema = {"enum": ["noop", "runtime", "reload", None]}
+
+DEPLOYMENT: Schema = _answered(
+    "deployment",
+    n=_read_only("Its number, from 1.", "integer"),
+    device_id=_ID,
+    revision=_read_only("The revision of the device.", "integer"),
+    outcome=_read_only("`APPLIED`, `RETRYING` or `FAILED`.", enum=[outcome.value for outcome in Outcome]),
+    plan=_read_only("`noop`, `runtime` or `reload`; null after a failure.", _MAYBE_TEXT, **_PLAN),
+    reason=_read_only("Why and what, in a sentence."),
+    rejected=_read_only("Load balancer to the reason why it was not deployed as asked.", "object"),
+    started_at=_read_only("When the first attempt began, ISO 8601, UTC."),
+    last_started_at=_read_only("When the last attempt began."),
+    duration=_read_only("Seconds that the last attempt took.", _NUMBER),
+    attempts=_read_only("How often the same was done.", "integer"),
+    diff={**_read_only("What changed in the generated block. Not in lists."), "x-optional": True},
+)
+
+DRY_RUN: Schema = _answered(
+    "dry_run",
+    plan=_read_only("The greatest of the devices' plans.", **_PLAN),
+    reason=_read_only("Why, in a sentence."),
+    devices=_read_only(
+        "For each device that the write concerns `device_id`, `plan`, `reason` and `diff`.",
+        "array",
+        items=_answered(
+            "dry_run of a device",
+            device_id=_ID,
+            plan=_read_only("What would be done.", **_PLAN),
+            reason=_read_only("Why, in a sentence."),
+            diff=_read_only("What would change."),
+        ),
+    ),
+)
+
+VERSION: Schema = _answered(
+    "version",
+    id=_read_only("The dialect's version."),
+    status=_read_only("`CURRENT` or `SUPPORTED`."),
+    updated={**_read_only("When it was published, of a dialect that others have made."), "x-optional": True},
+    links=_read_only("Where it begins.", "array", items={"type": "object"}),
+)
+
+HEALTH: Schema = _answered(
+    "health",
+    healthy=_read_only("Whether the service works.", "boolean"),
+    database={**_read_only("`OK`, or why not (administrators)."), "x-optional": True},
+    workers={
+        **_read_only("Those that are alive (administrators).", "array", items={"type": "string"}),
+        "x-optional": True,
+    },
+    devices={**_read_only("How many are in which status (administrators).", "object"), "x-optional": True},
+    waiting_devices={
+        **_read_only("Devices with a change to be deployed (administrators).", "integer"),
+        "x-optional": True,
+    },
+    longest_wait={
+        **_read_only("For how many seconds the first of them has had it (administrators).", "number"),
+        "x-optional": True,
+    },
+)

@@ -1,8 +1,9 @@
 """Directives that write the reference of a REST dialect from the code that serves it.
 
 ``.. api-objects:: balancer.api.v1.schemas`` makes a section for
-every JSON Schema of that module, in the module's order, or for the resources of its ``REFERENCE``. ``.. api-errors::
-STATUSES`` tells which error has which status, by that table of `balancer.api.errors`.
+every JSON Schema of that module, in the module's order, or for the resources of its ``REFERENCE``. ``.. api-routes::
+balancer.api.v1.openapi`` makes the table of routes. ``.. api-errors:: STATUSES`` tells which error has which status, by
+that table of `balancer.api.errors`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from balancer.api import app as application
 from balancer.api import errors
 from balancer.api.validation import FORMATS
+from balancer.config import Settings
 
 Schema = Mapping[str, Any]
 
@@ -31,9 +34,32 @@ class ApiObjects(SphinxDirective):
         if hasattr(module, "REFERENCE"):
             schemas = [resource.json_schema() for resource in module.REFERENCE]
         else:
-            schemas = [value for value in vars(module).values() if isinstance(value, dict) and "title" in value]
+            schemas = [
+                value
+                for name, value in vars(module).items()
+                if isinstance(value, dict) and "title" in value and not name.startswith("_")
+            ]
         text = "\n".join(line for schema in schemas for line in section(schema))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+class ApiRoutes(SphinxDirective):
+    """What is served, except what answers behind a project's name as well: that is said in a sentence."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        described = importlib.import_module(self.arguments[0])
+        # A table needs no service before it is asked.
+        table = application.balancer_table(None, Settings())
+        served = {(method, path): rest for method, path, *rest in described.rows(table)}
+        rows = [
+            (method, f"``{path}``", markup(does), status)
+            for (method, path), (does, status) in served.items()
+            if (method, path.removeprefix("/{tenant}")) not in served.keys() - {(method, path)}
+        ]
+        header = ("method", "path", "does", "success")
+        return self.parse_text_to_nodes(list_table(header, rows, (8, 42, 42, 8)))
 
 
 class ApiErrors(SphinxDirective):
@@ -132,5 +158,6 @@ def list_table(header: Iterable[str], rows: Iterable[Iterable[str]], widths: Ite
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("api-objects", ApiObjects)
+    app.add_directive("api-routes", ApiRoutes)
     app.add_directive("api-errors", ApiErrors)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
