@@ -12,6 +12,7 @@ from balancer.core.model import (
     AddressRange,
     Caller,
     FixedIp,
+    Listener,
     LoadBalancer,
     Network,
     Port,
@@ -249,10 +250,11 @@ class NetworksContract(Suite):
         for lasting, taken in ((False, []), (True, ["192.0.2.1"])):
             balancer = self.create(replace(wanted, id=new_id(), lasting=lasting))
             bound = replace(balancer.listeners[0], virtual_ip_ids=(balancer.virtual_ips[0].id,))
-            for change in (
-                changes.replace_listener(bound.id, lambda _, bound=bound: bound),
-                changes.remove_listener(bound.id),
-            ):
+
+            def bind(_: Listener, bound: Listener = bound) -> Listener:
+                return bound
+
+            for change in (changes.replace_listener(bound.id, bind), changes.remove_listener(bound.id)):
                 self.service.change(TENANT, balancer.project_id, balancer.id, change)
             self.deploy()
             self.assertEqual(taken, self.taken())
