@@ -12,6 +12,7 @@ from balancer.api.middleware.access import AccessLog
 from balancer.api.middleware.concurrency import Concurrency
 from balancer.api.middleware.faults import Faults
 from balancer.api.middleware.size import SizeLimit
+from balancer.api.neutron import routes as neutron
 from balancer.api.v1 import openapi
 from balancer.api.v1 import routes as v1
 from balancer.api.wsgi import Application, Router, Table, operations
@@ -32,7 +33,11 @@ def balancer_table(service: Service, settings: Settings) -> Table:
 
 def table(service: Service, settings: Settings) -> Table:
     """Everything that is served, by all dialects."""
-    return {**lbaas_v2.table(service, settings), **balancer_table(service, settings)}
+    return {
+        **lbaas_v2.table(service, settings),
+        **neutron.table(service, settings),
+        **balancer_table(service, settings),
+    }
 
 
 def make_app(service: Service, settings: Settings) -> Application:

@@ -154,7 +154,8 @@ def openstack_body(problem: Problem) -> dict[str, Any]:
 
 def _openstack_message(problem: Problem) -> str:
     error = problem.error
-    if isinstance(error, exceptions.Forbidden | exceptions.NotOwned):
+    # What a project may not point at is told with the rule; who may do what is not.
+    if isinstance(error, exceptions.NotOwned) or (isinstance(error, exceptions.Forbidden) and not error.field):
         return "Policy does not allow this request to be performed."
     if isinstance(error, exceptions.OverQuota):
         kinds = ", ".join(_QUOTA_KINDS.get(each, each.capitalize()) for each in error.resources)

@@ -328,6 +328,12 @@ class NetworkService:
             seen = {network.id for network in tx.networks.networks() if _sees(caller, network)}
             return [subnet for subnet in tx.networks.subnets() if subnet.network_id in seen]
 
+    def ports_with_users(self, caller: Caller) -> list[tuple[Port, str | None]]:
+        """Each with the id of a load balancer that has it, if any."""
+        with self._repository.read() as tx:
+            users = tx.networks.users_of_all()
+            return [(port, users.get(port.id)) for port in tx.networks.ports() if caller.acts_in(port.project_id)]
+
     def ports(self, caller: Caller) -> list[Port]:
         with self._repository.read() as tx:
             return [port for port in tx.networks.ports() if caller.acts_in(port.project_id)]

@@ -129,6 +129,9 @@ class NetworkRows(Protocol):
     def delete_port(self, port_id: str) -> None:
         """Raises `Conflict` while a load balancer has it."""
 
+    def users_of_all(self) -> Mapping[str, str]:
+        """Port id to the id of a load balancer that has it, for each that one has."""
+
     def users(self, port_id: str) -> Mapping[str, str]:
         """Load balancer id to device id, for each that has the port, deleted ones that still run included."""
 

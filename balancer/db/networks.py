@@ -136,6 +136,15 @@ class SqlNetworkRows:
                 found.setdefault(row["load_balancer_id"], row["device_id"])
         return found
 
+    def users_of_all(self) -> dict[str, str]:
+        """A port that was made for a load balancer is its until it goes."""
+        having = select(virtual_ips.c.port_id, virtual_ips.c.load_balancer_id).where(virtual_ips.c.port_id.is_not(None))
+        made = select(network_ports.c.id, network_ports.c.load_balancer_id).where(
+            network_ports.c.load_balancer_id.is_not(None)
+        )
+        found = {row["port_id"]: row["load_balancer_id"] for row in self._rows(having)}
+        return found | {row["id"]: row["load_balancer_id"] for row in self._rows(made)}
+
     def release(self, *, port_ids: Collection[str] = (), addresses: Collection[str] = ()) -> None:
         """Give back those of the ports, and of the ports at the addresses, that were made for a load balancer and that
         nobody needs any more."""

@@ -15,6 +15,7 @@ from oslo_policy import generator
 from balancer import config
 from balancer.api import app
 from balancer.api.lbaas_v2 import routes as lbaas_v2
+from balancer.api.neutron import routes as neutron
 from balancer.config import Settings
 from balancer.core.service import Service
 from balancer.drivers.haproxy.rights import sudoers_lines
@@ -77,10 +78,15 @@ class TestRoutes(unittest.TestCase):
 
     def test_exactly_what_is_served_is_documented(self) -> None:
         # A table needs no service before it is asked.
-        table = lbaas_v2.table(cast(Service, None), Settings())
-        text = (ROOT / "doc" / "source" / "api-lbaas-v2.rst").read_text(encoding="utf-8")
-        documented = set(re.findall(r"(?m)^   \* - ([A-Z]+)\n     - ``(/.*?)``$", text))
-        self.assertEqual({(method, path) for path, methods in table.items() for method in methods}, documented)
+        service = cast(Service, None)
+        for page, table in (
+            ("api-lbaas-v2", lbaas_v2.table(service, Settings())),
+            ("api-networks", neutron.table(service, Settings())),
+        ):
+            text = (ROOT / "doc" / "source" / f"{page}.rst").read_text(encoding="utf-8")
+            documented = set(re.findall(r"(?m)^   \* - ([A-Z]+)\n     - ``(/.*?)``$", text))
+            with self.subTest(page):
+                self.assertEqual({(method, path) for path, methods in table.items() for method in methods}, documented)
 
 
 class TestReadme(unittest.TestCase):
