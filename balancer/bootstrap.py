@@ -128,6 +128,7 @@ def make_service(parts: Parts, notifier: Notifier) -> Service:
         {**UNLIMITED, **{QuotaResource(name): limit for name, limit in settings.quotas.items()}},
         networks_of(settings.network.driver),
         tenants.confines(settings.forbidden_member_ranges),
+        parts.drivers.types(),
     )
 
 

@@ -34,9 +34,13 @@ from balancer.core.model import (
 
 
 class Driver(Protocol):
-    """Six verbs over a whole device. The last two talk to the device, the others are pure."""
+    """Six verbs over a whole device. The last two talk to the device, the others are pure.
+
+    `description` is one line for people who choose among drivers.
+    """
 
     name: str
+    description: str
 
     def capabilities(self) -> Capabilities:
         """What this driver can do at best; a device's own `capabilities` may be narrower."""

@@ -77,8 +77,10 @@ class Service:
         default_quotas: Quotas = quotas.UNLIMITED,
         networks: Networks | None = None,
         confines: tenants.Confines = tenants.DEFAULT_CONFINES,
+        device_types: Sequence[str] = (),
     ) -> None:
-        """`networks`: where addresses come from, the registered subnets if None. `confines` are those of projects."""
+        """`networks`: where addresses come from, the registered subnets if None. `confines` are those of projects.
+        `device_types`: those that there is a driver for."""
         self._repository = repository
         self._driver_for = driver_for
         self._scheduler = scheduler
@@ -86,6 +88,7 @@ class Service:
         self.default_quotas = default_quotas
         self._networks = networks or AddressPools()
         self._confines = confines
+        self._device_types = tuple(device_types)
         self.networks = NetworkService(repository)
         self._memory = Memory()
 
@@ -215,6 +218,18 @@ class Service:
         if there or tx.reservations(device.id):
             raise Conflict(f"Device {device.id} still runs load balancers that were deleted; {advice}")
 
+    def providers(self) -> dict[str, str]:
+        """Device types in lower case, and what their drivers say of themselves."""
+        return {kind.lower(): self._driver_for(kind).description for kind in self._device_types}
+
+    def _check_provider(self, provider: str | None) -> None:
+        if provider is not None:
+            try:
+                self._driver_for(provider)
+            except InvalidInput:
+                names = ", ".join(self.providers())
+                raise InvalidInput(f"provider must be one of {names}, not {provider}", field="provider") from None
+
     def capabilities(self, caller: Caller) -> Capabilities:
         """The union over the registered devices; a device whose driver is not loaded is left out."""
         with self._repository.read() as tx:
@@ -318,6 +333,7 @@ class Service:
         `InvalidInput`, `Forbidden`.
         """
         _require_project(caller, tree.load_balancer.project_id)
+        self._check_provider(tree.load_balancer.provider)
         with self._repository.write() as tx:
             tree = self._with_addresses(tx, caller, tree, ())
             rules.check(tree)
@@ -449,10 +465,10 @@ class Service:
             return tx.usage(project_id, tuple(QuotaResource))
 
     def all_quotas(self, caller: Caller) -> dict[str, Quotas]:
-        """Project id to its own quotas, which may be some of all, for every project that has any."""
-        _require_admin(caller)
+        """Project id to its own quotas, which may be some of all, for every project that has any and that the caller
+        may look at."""
         with self._repository.read() as tx:
-            return tx.all_quotas()
+            return {project_id: own for project_id, own in tx.all_quotas().items() if caller.acts_in(project_id)}
 
     @after_lost_race
     def set_quotas(self, caller: Caller, project_id: str, changed: Mapping[QuotaResource, int | None]) -> Quotas:
@@ -473,10 +489,11 @@ class Service:
         """The defaults hold again. Returns whether the project had quotas of its own."""
         _require_admin(caller)
         with self._repository.write() as tx:
+            if not tx.quotas(project_id):
+                return False
             tx.lock_project(project_id)
-            own = tx.quotas(project_id)
             tx.save_quotas(project_id, {})
-        return bool(own)
+        return True
 
     # --- the service as a whole ------------------------------------------------------
 
@@ -511,6 +528,7 @@ class Service:
                     self.default_quotas,
                     self._networks,
                     self._confines,
+                    self._device_types,
                 )
                 result = write(trial)
                 tree = result if isinstance(result, Tree) else None

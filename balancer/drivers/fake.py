@@ -58,6 +58,7 @@ class FakeDriver:
     fail its checks. Traffic is what `serve` says."""
 
     name = "dummy"
+    description = "A device in memory, for trying out the API."
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._lock = threading.Lock()

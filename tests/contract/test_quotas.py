@@ -107,10 +107,13 @@ class QuotasContract(Suite):
     def test_a_project_sees_its_own_limits_and_changes_none(self) -> None:
         own = Caller(project_id="foo")
         self.assertEqual(UNLIMITED, self.service.quotas(own, "foo"))
+        self.assertEqual({}, self.service.all_quotas(own))
+        self.limit(pool=1)
+        self.assertEqual({"foo": {QuotaResource.POOL: 1}}, self.service.all_quotas(own))
+        self.assertEqual({}, self.service.all_quotas(Caller(project_id="bar")))
         for call in (
             partial(self.service.quotas, own, "bar"),
             partial(self.service.usage, own, "bar"),
-            partial(self.service.all_quotas, own),
             partial(self.service.set_quotas, own, "foo", {}),
             partial(self.service.reset_quotas, own, "foo"),
         ):

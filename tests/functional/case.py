@@ -103,7 +103,8 @@ class ApiCase(unittest.TestCase):
 
     def _make_service(self) -> Service:
         placing = scheduler.from_names(self.settings.device_filters, self.settings.device_cost_functions, {})
-        return Service(self.repository, self.registry.driver_for, placing, self.notifier)
+        types = self.registry.types()
+        return Service(self.repository, self.registry.driver_for, placing, self.notifier, device_types=types)
 
     def make_reconciler(self) -> Reconciler:
         options = self.settings.worker

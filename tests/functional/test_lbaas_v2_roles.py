@@ -22,8 +22,11 @@ RIGHTS: Mapping[str, tuple[set[str], set[str]]] = {
     "read": (OBSERVERS, ADMINS | {"load-balancer_global_observer"}),
     "read_member": (OBSERVERS, ADMINS | {"load-balancer_global_observer", "service"}),
     "write": ({"member", "load-balancer_member"}, ADMINS),
+    "admin": (set(), ADMINS),
+    "read_quota": (OBSERVERS, ADMINS | {"load-balancer_global_observer", "load-balancer_quota_admin"}),
+    "write_quota": (set(), ADMINS | {"load-balancer_quota_admin"}),
 }
-ROLES = sorted(set().union(*(own | every for own, every in RIGHTS.values())) | {"load-balancer_quota_admin", "other"})
+ROLES = sorted(set().union(*(own | every for own, every in RIGHTS.values())) | {"other"})
 CRUD = {"GET": "read", "PUT": "write", "DELETE": "write"}
 COLLECTION = {"GET": "read", "POST": "write"}
 TAKES: Mapping[str, Mapping[str, str]] = {
@@ -45,6 +48,19 @@ TAKES: Mapping[str, Mapping[str, str]] = {
     "l7policies/{id}": CRUD,
     "l7policies/{l7policy_id}/rules": COLLECTION,
     "l7policies/{l7policy_id}/rules/{id}": CRUD,
+    "loadbalancers/{id}/failover": {"PUT": "admin"},
+    "quotas": {"GET": "read_quota"},
+    "quotas/defaults": {"GET": "read_quota"},
+    "quotas/{project_id}": {"GET": "read_quota", "PUT": "write_quota", "DELETE": "write_quota"},
+    "quotas/{project_id}/default": {"GET": "read_quota"},
+    "providers": {"GET": "read"},
+}
+AMPHORAE: Mapping[str, Mapping[str, str]] = {
+    "amphorae": {"GET": "admin"},
+    "amphorae/{id}": {"GET": "admin", "DELETE": "admin"},
+    "amphorae/{id}/stats": {"GET": "admin"},
+    "amphorae/{id}/failover": {"PUT": "admin"},
+    "amphorae/{id}/config": {"PUT": "admin"},
 }
 
 
@@ -78,14 +94,15 @@ class TestRoles(LbaasCase):
         parts = template.split("/")
         if "{id}" in parts:
             parts[parts.index("{id}")] = self.ids[parts[parts.index("{id}") - 1]]
-        return "/".join(parts).format(pool_id=self.pool["id"], l7policy_id=self.policy["id"])
+        return "/".join(parts).format(pool_id=self.pool["id"], l7policy_id=self.policy["id"], project_id="foo")
 
     def test_the_table_above_is_what_is_served(self) -> None:
         served = {
-            (method, path.removeprefix("/{api}/lbaas/"))
+            (method, path.removeprefix("/{api}/lbaas/").removeprefix("/{api}/octavia/"))
             for _, method, path in operations(table(cast(Service, None), Settings()))
         }
-        self.assertEqual(served, {(method, path) for path, methods in TAKES.items() for method in methods})
+        everything = {**TAKES, **AMPHORAE}
+        self.assertEqual(served, {(method, path) for path, methods in everything.items() for method in methods})
 
     def test_every_role(self) -> None:
         """Who is let in is told what is wrong with the request, or gets an answer."""
@@ -94,9 +111,11 @@ class TestRoles(LbaasCase):
             for method, right in methods.items():
                 own, every = RIGHTS[right]
                 path = self.filled(template)
-                if method == "DELETE":
+                if method == "DELETE" and "quotas" not in path:
                     path = re.sub("[^/]+$", NO_UUID, path)
                 let_in = {"GET": 200, "DELETE": 404}.get(method, 400)
+                if template.endswith("failover"):
+                    path, let_in = f"loadbalancers/{NO_UUID}/failover", 404
                 for role in ROLES:
                     with self.subTest(f"{method} {template}", role=role):
                         answer = self.ask(Token("foo", roles=(role,)), method, path, {} if let_in == 400 else None)
@@ -121,6 +140,8 @@ class TestRoles(LbaasCase):
         names = {"members": "member", "l7policies": "l7policy", "rules": "rule"}
         before = self.rows()
         for template, methods in TAKES.items():
+            if template.startswith(("quotas", "providers")):
+                continue
             for method, right in methods.items():
                 plural = template.replace("/{id}", "").rpartition("/")[2]
                 body: Any = None
@@ -140,6 +161,28 @@ class TestRoles(LbaasCase):
                     answer = self.ask(Token("bar", roles=(role,)), method, self.filled(template))
                     self.assertEqual(200, answer.status)
         self.assertEqual(before, self.rows())
+
+    def test_amphorae_are_for_administrators_and_there_are_none(self) -> None:
+        for template, methods in AMPHORAE.items():
+            path = f"/v2.0/octavia/{template.format(id=NO_UUID)}"
+            for method in methods:
+                for role in ROLES:
+                    answer = self.call(method, path, environ=Token("foo", roles=(role,)).environ())
+                    there = 404 if "{id}" in template else 200
+                    self.assertEqual(there if role in ADMINS else 403, answer.status)
+        answer = self.call("GET", "/v2/octavia/amphorae", environ=Token("foo", roles=("admin",)).environ())
+        self.assertEqual({"amphorae": [], "amphorae_links": []}, answer.json)
+
+    def test_quotas_of_another_project(self) -> None:
+        for path in ("quotas/foo", "quotas/foo/default"):
+            self.assertEqual(403, self.ask(Token("bar"), "GET", path).status)
+            self.assertEqual(200, self.ask(Token("bar", roles=("load-balancer_quota_admin",)), "GET", path).status)
+        admin = Token("bar", roles=("load-balancer_quota_admin",))
+        self.assertEqual(202, self.ask(admin, "PUT", "quotas/foo", {"quota": {"pool": 3}}).status)
+        self.assertEqual(
+            ["foo"], [each["project_id"] for each in self.ask(Token("foo"), "GET", "quotas").json["quotas"]]
+        )
+        self.assertEqual([], self.ask(Token("bar"), "GET", "quotas").json["quotas"])
 
     def test_lists(self) -> None:
         for plural in ("loadbalancers", "listeners", "pools", "healthmonitors", "l7policies"):

@@ -4,7 +4,7 @@ what is pending."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -204,6 +204,11 @@ class Handlers:
         self._service.delete(request.caller, balancer.project_id, balancer.id)
         return _gone()
 
+    def fail_over(self, request: Request) -> webob.Response:
+        balancer = self._holder(request, LOAD_BALANCER).tree.load_balancer
+        self._service.move(request.caller, balancer.project_id, balancer.id)
+        return reply(None, HTTPStatus.ACCEPTED)
+
     def show_load_balancer_statistics(self, request: Request) -> webob.Response:
         return reply({"stats": views.statistics(self._holder(request, LOAD_BALANCER).statistics)})
 
@@ -363,6 +368,49 @@ class Handlers:
         shown = self._service.holder(request.caller, L7Policy, policy_id)
         listeners = shown.tree.load_balancer.listeners
         return shown, next(each for listener in listeners for each in listener.l7_policies if each.id == policy_id)
+
+    # --- quotas -----------------------------------------------------------------
+
+    def list_quotas(self, request: Request) -> webob.Response:
+        own = self._service.all_quotas(request.caller)
+        items = (Item(view=views.quota(project_id, limits)) for project_id, limits in own.items())
+        wanted = listing.read(request.query_string, schemas.QUOTA.filters())
+        found, links = replace(wanted, fields=()).page(items, request.path_url, told_apart="project_id")
+        return reply({"quotas": found, "quotas_links": links})
+
+    def show_quota(self, request: Request) -> webob.Response:
+        project_id = request.part("project_id")
+        limits = self._service.quotas(request.caller, project_id)
+        return reply({"quota": views.quota(project_id, limits)})
+
+    def show_default_quota(self, request: Request) -> webob.Response:
+        return reply({"quota": views.quota(None, self._service.default_quotas)})
+
+    def change_quota(self, request: Request) -> webob.Response:
+        project_id = request.part("project_id")
+        changed = parse.quota_change(request.json_object())
+        limits = self._service.set_quotas(request.caller, project_id, changed)
+        return reply({"quota": views.quota(project_id, limits)}, HTTPStatus.ACCEPTED)
+
+    def reset_quota(self, request: Request) -> webob.Response:
+        project_id = request.part("project_id")
+        if not self._service.reset_quotas(request.caller, project_id):
+            raise NotFound("Quota", project_id)
+        return reply(None, HTTPStatus.ACCEPTED)
+
+    # --- providers and amphorae ---------------------------------------------------
+
+    def list_providers(self, request: Request) -> webob.Response:
+        wanted = listing.read(request.query_string, schemas.PROVIDER.filters())
+        items = (Item(view={"name": name, "description": says}) for name, says in self._service.providers().items())
+        return reply({"providers": wanted.page(items, request.path_url, told_apart="name")[0]})
+
+    def list_amphorae(self, request: Request) -> webob.Response:
+        """HAProxy runs on hosts that are there already."""
+        return reply({"amphorae": [], "amphorae_links": []})
+
+    def refuse_amphora(self, request: Request) -> webob.Response:
+        raise NotFound("Amphora", request.part("id"))
 
 
 # --- requests and replies ---------------------------------------------------------

@@ -27,6 +27,7 @@ from balancer.core.model import (
     PersistenceKind,
     Pool,
     Protocol,
+    QuotaResource,
     SessionPersistence,
     Tree,
     VirtualIp,
@@ -492,3 +493,16 @@ def l7_rule_change(body: Body) -> Callable[[L7Rule], L7Rule]:
 def _l7_rule(old: L7Rule, values: Values) -> L7Rule:
     new = replace(old, **_pick(values, _RULE))
     return replace(new, key=None) if new.type in _KEYLESS else new
+
+
+# --- quotas -----------------------------------------------------------
+
+
+def quota_change(body: Body) -> dict[QuotaResource, int | None]:
+    values = schemas.QUOTA.changed(body)
+    changed: dict[QuotaResource, int | None] = {}
+    for name, limit in values.items():
+        resource = schemas.QUOTA_RESOURCES[name]
+        if changed.setdefault(resource, limit) != limit:
+            raise InvalidInput(f"{name} contradicts its other spelling", field=name)
+    return changed

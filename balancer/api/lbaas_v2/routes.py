@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from balancer.api.lbaas_v2 import handlers
 from balancer.api.lbaas_v2.handlers import Handlers
-from balancer.api.policy import READ, READ_MEMBER, WRITE
+from balancer.api.policy import ADMIN, READ, READ_MEMBER, READ_QUOTA, WRITE, WRITE_QUOTA
 from balancer.api.wsgi import Guard, Handler, Request, Route, Table
 from balancer.config import Settings
 from balancer.core.service import Service
 
 REQUIREMENTS = {"api": r"v2(?:\.0)?"}
 _API = "os_load-balancer_api"
-read, read_member, write = (Guard(_API, default) for default in (READ, READ_MEMBER, WRITE))
+admin, read, read_member, write, read_quota, write_quota = (
+    Guard(_API, default) for default in (ADMIN, READ, READ_MEMBER, WRITE, READ_QUOTA, WRITE_QUOTA)
+)
 
 
 def table(service: Service, settings: Settings) -> Table:
@@ -26,6 +28,7 @@ def table(service: Service, settings: Settings) -> Table:
             "PUT": write("loadbalancer:put", does.change_load_balancer),
             "DELETE": write("loadbalancer:delete", does.delete_load_balancer),
         },
+        "/loadbalancers/{id}/failover": {"PUT": admin("loadbalancer:put_failover", does.fail_over)},
         "/loadbalancers/{id}/stats": {"GET": read("loadbalancer:get_stats", does.show_load_balancer_statistics)},
         "/loadbalancers/{id}/status": {"GET": read("loadbalancer:get_status", does.show_status_tree)},
         "/loadbalancers/{id}/statuses": {"GET": read("loadbalancer:get_status", does.show_status_tree)},
@@ -85,11 +88,30 @@ def table(service: Service, settings: Settings) -> Table:
             "PUT": write("l7rule:put", does.change_l7_rule),
             "DELETE": write("l7rule:delete", does.delete_l7_rule),
         },
+        "/quotas": {"GET": read_quota("quota:get_all", does.list_quotas)},
+        "/quotas/defaults": {"GET": read_quota("quota:get_defaults", does.show_default_quota)},
+        "/quotas/{project_id}": {
+            "GET": read_quota("quota:get_one", does.show_quota),
+            "PUT": write_quota("quota:put", does.change_quota),
+            "DELETE": write_quota("quota:delete", does.reset_quota),
+        },
+        "/quotas/{project_id}/default": {"GET": read_quota("quota:get_defaults", does.show_default_quota)},
+        "/providers": {"GET": read("provider:get_all", does.list_providers)},
     }
-    return {
-        f"/{{api}}/lbaas{path}": {method: _negotiated(route) for method, route in methods.items()}
-        for path, methods in paths.items()
+    below = {f"/{{api}}/lbaas{path}": methods for path, methods in paths.items()}
+    # Octavia's own, for whoever looks for its virtual machines.
+    amphora = "/{api}/octavia/amphorae/{id}"
+    below |= {
+        "/{api}/octavia/amphorae": {"GET": admin("amphora:get_all", does.list_amphorae)},
+        amphora: {
+            "GET": admin("amphora:get_one", does.refuse_amphora),
+            "DELETE": admin("amphora:delete", does.refuse_amphora),
+        },
+        f"{amphora}/stats": {"GET": admin("amphora:get_stats", does.refuse_amphora)},
+        f"{amphora}/failover": {"PUT": admin("amphora:put_failover", does.refuse_amphora)},
+        f"{amphora}/config": {"PUT": admin("amphora:put_config", does.refuse_amphora)},
     }
+    return {path: {method: _negotiated(route) for method, route in methods.items()} for path, methods in below.items()}
 
 
 def _negotiated(route: Route) -> Route:

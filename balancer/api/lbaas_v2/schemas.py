@@ -5,6 +5,7 @@ Shown attributes come in the order in which they are listed here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,8 @@ from balancer.api.attributes import (
     TextMap,
     Uuid,
 )
-from balancer.core.model import Algorithm, MonitorType, PersistenceKind, Protocol
+from balancer.core.model import Algorithm, MonitorType, PersistenceKind, Protocol, QuotaResource
+from balancer.core.quotas import LARGEST
 from balancer.core.rules import REDIRECT_CODES, REDIRECT_TARGETS
 
 NOT_HERE = "not allowed in this deployment"
@@ -636,6 +638,54 @@ L7_POLICY = Resource(
     },
 )
 
+# --- quotas and providers ------------------------------------------------------------
+
+_LIMIT = Integer(least=-1, most=LARGEST)
+
+
+def _limit(of: str) -> Attribute:
+    return Attribute(kind=_LIMIT, says=f"How many {of} there may be; -1: any number. null: the default.", update=True)
+
+
+QUOTA = Resource(
+    name="quota",
+    plural="quotas",
+    title="Quota",
+    attributes={
+        "project_id": Attribute(kind=Text(), says="The project."),
+        "tenant_id": Attribute(kind=Text(), says="The project."),
+        "loadbalancer": _limit("load balancers"),
+        "load_balancer": _limit("load balancers"),
+        "listener": _limit("listeners"),
+        "pool": _limit("pools"),
+        "member": _limit("members"),
+        "healthmonitor": _limit("health monitors"),
+        "health_monitor": _limit("health monitors"),
+        "l7policy": _limit("L7 policies"),
+        "l7rule": _limit("L7 rules"),
+    },
+)
+QUOTA_RESOURCES: Mapping[str, QuotaResource] = {
+    "loadbalancer": QuotaResource.LOAD_BALANCER,
+    "load_balancer": QuotaResource.LOAD_BALANCER,
+    "listener": QuotaResource.LISTENER,
+    "pool": QuotaResource.POOL,
+    "member": QuotaResource.MEMBER,
+    "healthmonitor": QuotaResource.HEALTH_MONITOR,
+    "health_monitor": QuotaResource.HEALTH_MONITOR,
+    "l7policy": QuotaResource.L7_POLICY,
+    "l7rule": QuotaResource.L7_RULE,
+}
+PROVIDER = Resource(
+    name="provider",
+    plural="providers",
+    title="Provider",
+    attributes={
+        "name": Attribute(kind=Text(), says="What load balancers ask for it by."),
+        "description": Attribute(kind=Text(), says="What it is."),
+    },
+)
+
 REFERENCE = (
     LOAD_BALANCER,
     ADDITIONAL_VIP,
@@ -646,6 +696,8 @@ REFERENCE = (
     HEALTH_MONITOR,
     L7_POLICY,
     L7_RULE,
+    QUOTA,
+    PROVIDER,
 )
 """What the documentation tells, in this order."""
 

@@ -20,6 +20,7 @@ from balancer.core.model import (
     Member,
     OperatingStatus,
     Pool,
+    Quotas,
     SessionPersistence,
     Statistics,
     VirtualIp,
@@ -376,3 +377,12 @@ def l7_rule(shown: Shown, item: L7Rule) -> View:
             "invert": item.invert,
         },
     )
+
+
+# --- quotas -----------------------------------------------------------
+
+
+def quota(project_id: str | None, limits: Quotas) -> View:
+    """What has no limit of its own is null. No project: the limits alone."""
+    shown = {name: limits.get(resource) for name, resource in schemas.QUOTA_RESOURCES.items()}
+    return shown if project_id is None else {"project_id": project_id, "tenant_id": project_id, **shown}

@@ -106,6 +106,7 @@ class HAProxyDriver:
     """Type ``HAPROXY``. Thread-safe as long as one thread at a time uses a device, which the lease sees to."""
 
     name = "haproxy"
+    description = "HAProxy on ordinary hosts, over SSH."
 
     def __init__(self, settings: Settings) -> None:
         self._pool = ssh.Pool(connect_timeout=settings.ssh.connect_timeout)
