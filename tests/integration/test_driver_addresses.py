@@ -169,6 +169,13 @@ class TestAddresses(AddressCase):
         self.deploy(device)
         made = self.deploy(replace(device, interface="eth9"), self.at(address))
         self.assertIn('Cannot find device "eth9"', self.findings(made))
+        # That of an address's own subnet counts for more.
+        self.deploy(device)
+        there = self.at(address)
+        there = replace(there, virtual_ips=tuple(replace(vip, interface="lo") for vip in there.virtual_ips))
+        self.deploy(replace(device, interface="eth9"), there)
+        self.assertEqual("lo", self.present(host)[f"{address}/32"])
+        self.assert_answers(address)
 
     def test_what_leads_nowhere_is_said_and_the_rest_is_served(self) -> None:
         host, device = self.networked()

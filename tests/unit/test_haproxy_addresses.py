@@ -13,6 +13,7 @@ from balancer.drivers.haproxy.addresses import (
     entry,
     leftover,
     missing,
+    named_interfaces,
     needed,
     remark,
     routes,
@@ -54,6 +55,16 @@ class TestRemarks(unittest.TestCase):
             for address, length in (("192.0.2.7", None), ("192.0.2.8", 24), ("2001:db8::7", None), ("2001:db8::8", 64))
         )
         self.assertEqual({"192.0.2.7": 32, "192.0.2.8": 24, "2001:db8::7": 128, "2001:db8::8": 64}, needed([text]))
+
+    def test_an_interface_is_found_again(self) -> None:
+        text = f"    bind :80{remark('192.0.2.7', 24, 'eth1.5')}\n    bind :80{remark('192.0.2.8', 24)}\n"
+        self.assertEqual({"192.0.2.7": 24, "192.0.2.8": 24}, needed([text]))
+        self.assertEqual({"192.0.2.7": "eth1.5"}, named_interfaces([text]))
+        made = planned({"192.0.2.7": 24, "192.0.2.8": 24}, interface="eth0", interfaces=named_interfaces([text]))
+        self.assertEqual(["add 192.0.2.7/24 dev eth1.5", "add 192.0.2.8/24 dev eth0"], spoken(made.before))
+        for hostile in ("eth0\n    bind :1", "eth0; id", "", "x" * 16):
+            with self.assertRaises(InvalidInput):
+                remark("192.0.2.7", 24, hostile)
 
     def test_addresses_that_every_host_has_need_nothing(self) -> None:
         for address in ("127.0.0.1", "127.3.4.5", "::1", "::", "0.0.0.0"):

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from balancer.drivers.haproxy import names
 
-_REMARK = re.compile(r"^    bind .* # address ([0-9a-f.:]+)/(\d+)$", re.MULTILINE)
+_REMARK = re.compile(r"^    bind .* # address ([0-9a-f.:]+)/(\d+)(?: dev (\S+))?$", re.MULTILINE)
 _ENTRY = re.compile(r"([0-9a-f.:]+)/(\d{1,3}) dev (\S+)")
 LOCAL = "local"
 _LONGEST_NETWORK = 30
@@ -58,13 +58,15 @@ def entry(text: str) -> Entry:
 # --- what is needed ----------------------------------------------------------
 
 
-def remark(address: str, prefix_length: int | None) -> str:
-    """What stands behind a bind so that `needed` finds it; "" for an address that every host has."""
+def remark(address: str, prefix_length: int | None, interface: str | None = None) -> str:
+    """What stands behind a bind so that `needed` finds it; "" for an address that every host has. `interface`: where
+    the address is to be added, None leaves it to the device."""
     parsed = names.ip(address)
     if parsed.is_unspecified or parsed.is_loopback:
         return ""
     length = parsed.max_prefixlen if prefix_length is None else prefix_length
-    return f" # address {parsed}/{names.integer(length, 1, parsed.max_prefixlen, 'prefix_length')}"
+    where = "" if interface is None else f" dev {names.interface(interface)}"
+    return f" # address {parsed}/{names.integer(length, 1, parsed.max_prefixlen, 'prefix_length')}{where}"
 
 
 def needed(texts: Iterable[str]) -> dict[str, int]:
@@ -72,8 +74,18 @@ def needed(texts: Iterable[str]) -> dict[str, int]:
     the length, the first one has it."""
     found: dict[str, int] = {}
     for text in texts:
-        for address, length in _REMARK.findall(text):
+        for address, length, _ in _REMARK.findall(text):
             found.setdefault(address, int(length))
+    return found
+
+
+def named_interfaces(texts: Iterable[str]) -> dict[str, str]:
+    """Address -> interface, for those of `needed` that are to be at a certain one."""
+    found: dict[str, str] = {}
+    for text in texts:
+        for address, _, interface in _REMARK.findall(text):
+            if interface:
+                found.setdefault(address, interface)
     return found
 
 
@@ -142,12 +154,14 @@ def changes(
     recorded: Sequence[Entry],
     ways: Mapping[str, str],
     interface: str | None,
+    interfaces: Mapping[str, str] | None = None,
     limit: int,
     unable: str = "",
 ) -> Changes:
     """`wanted` as from `needed`, `recorded` what we added earlier, `ways` as from `routes` for what is missing.
 
-    New addresses go to `interface`, or without one to where packets to them would leave. `limit`: how many to add
+    New addresses go to where `interfaces` (as from `named_interfaces`) says, else to `interface`, or without one to
+    where packets to them would leave. `limit`: how many to add
     at once. `unable`: why nothing can be changed at all.
     """
     there = entries(present)
@@ -162,7 +176,7 @@ def changes(
         old = next((each for each in held if each in ours), None)
         if held and not (len(held) == 1 and old is not None and old.prefix_length != length):
             continue
-        where = old.interface if old is not None else interface or ways.get(address)
+        where = old.interface if old is not None else (interfaces or {}).get(address) or interface or ways.get(address)
         if old is None and ways.get(address) == LOCAL:
             continue
         if unable:

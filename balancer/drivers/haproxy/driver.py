@@ -551,6 +551,7 @@ class _Application:
             recorded=sidecar.addresses if sidecar is not None else (),
             ways=self.ways,
             interface=self.device.interface,
+            interfaces=addresses.named_interfaces(self.blocks.values()),
             limit=_ADDRESSES_AT_ONCE,
             unable=how.no_ip,
         )

@@ -290,10 +290,10 @@ def _binds(listener: Listener, vips: Mapping[str, VirtualIp]) -> list[str]:
     chosen = [vips[each] for each in listener.virtual_ip_ids if each in vips] or list(vips.values())
     if not chosen:
         raise InvalidInput("a listener needs a virtual IP", field="virtualIps")
-    return [bind(vip.address, listener.port, vip.prefix_length) for vip in chosen]
+    return [bind(vip.address, listener.port, vip.prefix_length, vip.interface) for vip in chosen]
 
 
-def bind(address: str, port: int, prefix_length: int | None = None) -> str:
+def bind(address: str, port: int, prefix_length: int | None = None, interface: str | None = None) -> str:
     """A wildcard means every IPv4 address, ``::`` every IPv6 address. Any other address is bound even while it is on
     no interface: otherwise one missing address would keep HAProxy from starting. The remark says which address the
     device needs for it."""
@@ -303,7 +303,7 @@ def bind(address: str, port: int, prefix_length: int | None = None) -> str:
     options = " v6only" if parsed.version == 6 else ""
     if not parsed.is_unspecified:
         options += " transparent"
-    return f"bind {names.endpoint(address, port)}{options}{addresses.remark(address, prefix_length)}"
+    return f"bind {names.endpoint(address, port)}{options}{addresses.remark(address, prefix_length, interface)}"
 
 
 def _frontend(out: _Lines, listener: Listener, mode: str, binds: Sequence[str], backends: Mapping[str, str]) -> None:
