@@ -352,6 +352,8 @@ def load(
         settings = _freeze(conf, weights)
     except cfg.Error as error:
         raise ConfigurationError(str(error)) from error
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
     if settings.ssh.step_timeout >= settings.worker.lease_seconds:
         raise ConfigurationError(
             f"[ssh] step_timeout ({settings.ssh.step_timeout:g}) must be less than "

@@ -83,6 +83,11 @@ class TestRotateKeys(ManageCase):
             bootstrap.sync(self.settings)
         self.assertFalse(self.key_file.exists())
 
+    def test_a_directory_is_no_configuration(self) -> None:
+        self.options = self.directory
+        status, _, err = self.manage("rotate-keys")
+        self.assertEqual((1, f"balancer-manage: {self.directory}: Is a directory\n"), (status, err))
+
     def test_neither_api_nor_worker_starts_with_other_keys(self) -> None:
         bootstrap.sync(self.settings)
         self.key_file.unlink()

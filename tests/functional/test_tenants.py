@@ -92,6 +92,24 @@ class TestTenants(ApiCase):
             self.forbidden("PUT", f"{path}/nodes/{node_id}", {"address": address}, "nodes", word)
         self.assertEqual(200, self.ask("PUT", f"{path}/nodes/{node_id}", {"address": "198.51.100.2"})[0])
 
+    def test_lbaas_v2_is_no_way_around(self) -> None:
+        path = self.made(virtualIps=[VIRTUAL_IP], nodes=[NODE])
+        balancer = self.get(path.replace("/foo", "/v2.0/lbaas"))["loadbalancer"]
+        members = f"/v2.0/lbaas/pools/{balancer['pools'][0]['id']}/members"
+        for fields, word in (
+            ({"address": "::ffff:7f00:1"}, "127.0.0.0/8"),
+            ({"address": "198.51.100.2", "monitor_address": "169.254.169.254"}, "169.254.0.0/16"),
+            ({"address": "198.51.100.2", "monitor_address": "192.0.2.10"}, "device is managed"),
+        ):
+            member = {"protocol_port": 80, **fields}
+            for method, body in (("POST", {"member": member}), ("PUT", {"members": [member]})):
+                status, told = self.ask(method, members, body)
+                self.assertEqual(403, status)
+                self.assertIn(word, told["faultstring"])
+        self.assertEqual(1, len(self.get(f"{path}/nodes")["nodes"]))
+        listener = {"loadbalancer_id": balancer["id"], "protocol": "HTTP", "protocol_port": 81}
+        self.assertEqual(201, self.ask("POST", "/v2.0/lbaas/listeners", {"listener": listener})[0])
+
     def test_what_an_administrator_gave_may_stay(self) -> None:
         path = self.create(
             virtualIps=[{"address": "0.0.0.0", "port": 80}], nodes=[{"address": "127.0.0.1", "port": 8001}]
