@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import io
 import socket
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 from balancer.cmd import manage
 from balancer.core.model import (
@@ -32,6 +29,7 @@ from balancer.exceptions import LeaseLost, TerminalDeviceError, TransientDeviceE
 from tests.integration.deploying import DeployingCase, device_of, load_balancer, with_limit, with_members
 from tests.integration.ordinary_user import as_ordinary_user
 from tests.integration.running import eventually, fetch
+from tests.integration.traffic import Traffic
 
 HAND_WRITTEN_WITHOUT_LF = b"""\
 # No LF at the end of this file. Umlaut in Latin-1: \xfc
@@ -673,45 +671,6 @@ class TestInterrupted(DeployingCase):
         return False
 
 
-class Load:
-    """Clients that ask as fast as they can, on kept-alive connections and on new ones. `failures` says what went wrong,
-    `count` how many requests there were."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.failures: list[str] = []
-        self.count = 0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(keep,)) for keep in (True, True, False)]
-
-    def __enter__(self) -> Self:
-        for each in self._threads:
-            each.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for each in self._threads:
-            each.join(10)
-
-    def _ask(self, keep: bool) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        while not self._stop.is_set():
-            try:
-                connection.request("GET", "/")
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status != 200:
-                    self.failures.append(f"status {answer.status}")
-                if not keep:
-                    connection.close()
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append(repr(error))
-                connection.close()
-            self.count += 1
-        connection.close()
-
-
 class TestUnderLoad(DeployingCase):
     def test_no_request_fails_during_reloads(self) -> None:
         backends = self.backends(2)
@@ -720,12 +679,12 @@ class TestUnderLoad(DeployingCase):
                 host, port = self.host(haproxy=haproxy, run_as=run_as), self.port()
                 device, balancer = device_of(host), load_balancer([each.port for each in backends], port)
                 self.deploy(device, balancer)
-                with Load(port) as load:
+                with Traffic.heavy(port) as traffic:
                     for number in range(10):
                         made = self.deploy(device, with_limit(balancer, 900 + number))
                         self.assertEqual("reload", made.plan)
-                self.assertEqual([], load.failures)
-                self.assertGreater(load.count, 500)
+                self.assertEqual([], traffic.failures)
+                self.assertGreater(traffic.count, 500)
 
 
 class TestWithoutRoot(DeployingCase):

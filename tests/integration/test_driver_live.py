@@ -32,7 +32,7 @@ from tests.integration.answering import Answering
 from tests.integration.deploying import SETTINGS, DeployingCase, device_of, load_balancer
 from tests.integration.running import eventually
 from tests.integration.test_driver_traffic import ask
-from tests.scenarios.world import Traffic
+from tests.integration.traffic import Traffic
 
 CHECK = HealthMonitor(
     id=new_id(),
@@ -109,7 +109,7 @@ class TestLive(LiveCase):
         one, two, three, four = self.members
         self.go([one, two])
         worker = self.worker()
-        with Traffic(self.listening, "/traffic") as traffic:
+        with Traffic.to(self.listening, "/traffic") as traffic:
             self.lives([replace(one, weight=3), two])
             self.shared([48, 16, 0, 0])
             self.lives([one, two, three])
@@ -140,7 +140,7 @@ class TestLive(LiveCase):
         checked = {"health_monitor_ids": (CHECK.id,)}
         self.go([one, two], **checked)
         self.servers[2].codes["/alive"] = 500
-        with Traffic(self.listening, "/traffic") as traffic:
+        with Traffic.to(self.listening, "/traffic") as traffic:
             self.lives([one, two, three], **checked)
             eventually(lambda: self.servers[2].count("/alive") >= 3, "it is checked")
         self.assertEqual([], traffic.failures)

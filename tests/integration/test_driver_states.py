@@ -26,7 +26,7 @@ from balancer.drivers.ssh import Pool
 from tests.integration.answering import Answering
 from tests.integration.deploying import DeployingCase, device_of, load_balancer, with_members
 from tests.integration.running import eventually, fetch
-from tests.integration.test_driver_deploy import Load
+from tests.integration.traffic import Traffic
 
 # Nothing is found out anew while a test lasts.
 SELDOM = 300.0
@@ -85,9 +85,9 @@ class TestStates(DeployingCase):
                 asked = self.dead.count()
                 # Another interval, another weight: still the same server.
                 heavier = with_members(self.balancer, weight=7, limits=MemberLimits(slow_start=60))
-                with Load(self.serving) as load:
+                with Traffic.heavy(self.serving) as traffic:
                     self.assertEqual("reload", self.put(device, heavier, self.seldom))
-                self.assertEqual([], load.failures)
+                self.assertEqual([], traffic.failures)
                 self.assertEqual(["DOWN", "7"], self.seen(device, pool.members[0], "status", "weight"))
                 self.assertEqual(["UP", "7", ""], self.seen(device, pool.members[1], "status", "weight", "throttle"))
                 self.assertEqual({self.alive.page}, set(self.answers(self.serving, 10)))

@@ -12,7 +12,7 @@ from balancer.drivers.haproxy import rights
 from balancer.exceptions import TerminalDeviceError
 from tests.integration.deploying import DeployingCase, device_of, load_balancer, with_limit
 from tests.integration.running import eventually, fetch
-from tests.integration.test_driver_deploy import Load
+from tests.integration.traffic import Traffic
 
 
 def by_unit(*words: str) -> str:
@@ -56,11 +56,11 @@ class TestSystemd(DeployingCase):
         host, port = self.host(haproxy="systemd"), self.port()
         device, balancer = device_of(host), load_balancer([backend.port], port)
         self.deploy(device, balancer)
-        with Load(port) as load:
+        with Traffic.heavy(port) as traffic:
             for number in range(8):
                 self.deploy(device, with_limit(balancer, 900 + number))
-        self.assertEqual([], load.failures)
-        self.assertGreater(load.count, 200)
+        self.assertEqual([], traffic.failures)
+        self.assertGreater(traffic.count, 200)
 
     def test_one_that_was_stopped_is_started_through_its_unit(self) -> None:
         (backend,) = self.backends(1)

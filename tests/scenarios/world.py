@@ -7,7 +7,6 @@ says what is not: the objects, the database behind them, the files on the device
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import re
 import signal
@@ -15,18 +14,17 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import unittest
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from balancer.devbox.backends import Backend, page
 from balancer.devbox.host import Host
 from balancer.devbox.processes import free_port
 from tests.integration.running import ROOT, Answer, RunningService, children, eventually, fetch, is_running
+from tests.integration.traffic import Traffic
 from tests.scenarios.stops import Proxy
 
 # Promised in doc/source/crash-safety.rst; both with the options' defaults.
@@ -80,51 +78,6 @@ class Worker:
 
     def says(self, text: str) -> bool:
         return text in self.log.read_text()
-
-
-class Traffic:
-    """A client that asks without a pause worth mentioning, on a kept-alive connection and on new ones."""
-
-    def __init__(self, port: int, path: str = "/") -> None:
-        self._port = port
-        self._path = path
-        self.failures: list[str] = []
-        self.count = 0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(keep,), daemon=True) for keep in (True, False)]
-
-    def __enter__(self) -> Self:
-        for each in self._threads:
-            each.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # However short the block was, what came after it is to be seen too.
-        deadline = time.monotonic() + 5
-        while self.count < _REQUESTS and time.monotonic() < deadline:
-            time.sleep(0.01)
-        self._stop.set()
-        for each in self._threads:
-            each.join(10)
-
-    def _ask(self, keep: bool) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
-        while not self._stop.wait(0.005):
-            try:
-                connection.request("GET", self._path)
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status != 200:
-                    self.failures.append(f"status {answer.status}")
-                if not keep:
-                    connection.close()
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append(repr(error))
-                connection.close()
-            self.count += 1
-        connection.close()
 
 
 class World:
@@ -401,7 +354,7 @@ class ScenarioCase(unittest.TestCase):
 
     def traffic(self) -> Traffic:
         """Requests to the load balancer that was there first, as long as the `with` block lasts."""
-        return Traffic(self.world.balancers[self.first][0])
+        return Traffic.to(self.world.balancers[self.first][0])
 
     def no_request_failed(self, traffic: Traffic) -> None:
         self.assertEqual([], traffic.failures)
