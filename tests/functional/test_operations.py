@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from balancer.api.app import make_metrics_app
 from balancer.api.middleware.access import RequestIdFilter
+from balancer.api.middleware.context import ContextMiddleware
 from balancer.api.wsgi import CALLER
 from balancer.core.model import Caller
 from tests.functional.case import DEVICE, LOAD_BALANCER, NO_ID, NODE, VIRTUAL_IP, ApiCase
@@ -205,6 +206,13 @@ class TestAudit(ApiCase):
         break_database(self)
         (event,) = self.audited("POST", "/devices", DEVICE)
         self.assertEqual(("failed", 503), (event["outcome"], event["status"]))
+
+    def test_who_has_no_token_is_nobody(self) -> None:
+        self.app = ContextMiddleware(self.app)
+        (event,) = self.audited("POST", "/devices", DEVICE, HTTP_X_ROLES="admin", HTTP_X_USER_ID="mallory")
+        self.assertEqual(
+            (None, False, "refused", 401), tuple(event[key] for key in ("user_id", "admin", "outcome", "status"))
+        )
 
     def test_trying_out_is_marked(self) -> None:
         (event,) = self.audited("POST", "/devices?dry_run=1", DEVICE)

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import tempfile
@@ -103,6 +104,19 @@ class TestSlowClients(unittest.TestCase):
                 self.assertRegex(said, rb"^HTTP/1.1 (408 Request Timeout|503 Service Unavailable)\r\n")
                 self.assertIn(b"application/json", said)
                 self.assertTrue(least < took < most, took)
+
+    def test_a_request_has_its_time_and_leaves_nothing_locked(self) -> None:
+        database = self.service.root / "balancer.sqlite"
+        with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            answers = [self.service.call("POST", "/devices", {**DEVICE, "port": port}) for port in (1, 2)]
+            self.assertTrue(3.5 < time.monotonic() - began < 8)
+            other.execute("ROLLBACK")
+        for answer in answers:
+            self.assertEqual((503, "5"), (answer.status, answer.headers["Retry-After"]))
+            self.assertIn("within 2 seconds", answer.json["error"]["message"])
+        self.assertEqual(200, self.service.call("POST", "/devices", {**DEVICE, "port": 3}).status)
 
     def test_many_slow_ones_do_not_keep_others_from_being_served(self) -> None:
         with contextlib.ExitStack() as stack:
