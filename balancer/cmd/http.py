@@ -17,7 +17,7 @@ from typing import Any
 import eventlet
 import eventlet.wsgi
 
-from balancer.api.middleware.faults import OutOfTime
+from balancer.api.middleware.faults import Faults, OutOfTime
 from balancer.config import ApiSettings
 from balancer.exceptions import ConfigurationError
 
@@ -136,7 +136,8 @@ def serve(listener: Listener, app: WsgiApp, pool: eventlet.GreenPool, settings: 
     whole = limit + settings.client_timeout if limit else None
     eventlet.wsgi.server(
         listener,
-        _ending(app, limit) if limit else app,
+        # Whatever stands in front of the application in the pipeline may fail, or take too long, as well.
+        Faults(_ending(app, limit) if limit else app),
         custom_pool=pool,
         protocol=functools.partial(_Connection, head=settings.client_timeout, whole=whole),
         log=logging.getLogger("balancer.server"),

@@ -18,8 +18,9 @@ import tempfile
 import threading
 import time
 import unittest
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -172,6 +173,41 @@ class TestSlowClients(unittest.TestCase):
 def _send(client: socket.socket, data: bytes) -> None:
     with contextlib.suppress(OSError):
         client.sendall(data)
+
+
+class TestFilters(unittest.TestCase):
+    """A filter in front of the application that hangs or fails gets an answer all the same."""
+
+    def test_they_are_bounded_and_tell_nothing(self) -> None:
+        root = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        service = RunningService(root / "service", {"DEFAULT": {"workers": "0"}})
+        service.configure({"api": {"deploy_wait_seconds": "0", "request_timeout": "1"}})
+        service.config_file.write_text(
+            service.config_file.read_text()
+            + "[pipeline:main]\npipeline = bad apiv1app\n"
+            + "[app:apiv1app]\npaste.app_factory = balancer.bootstrap:app_factory\n"
+            + f"[filter:bad]\npaste.filter_factory = {__name__}:bad_filter\n"
+        )
+        with service:
+            for path, status in (("/hangs", 503), ("/fails", 500), ("/algorithms", 200)):
+                with self.subTest(path):
+                    answer = fetch(service.port, path)
+                    self.assertEqual(status, answer.status)
+                    self.assertNotIn("secret", answer.text)
+
+
+def bad_filter(global_conf: object, **local_conf: object) -> Callable[[Any], Any]:
+    def wrap(app: Any) -> Any:
+        def bad(environ: dict[str, Any], start_response: Any) -> Any:
+            if environ["PATH_INFO"] == "/hangs":
+                time.sleep(20)
+            if environ["PATH_INFO"] == "/fails":
+                raise RuntimeError("a secret")
+            return app(environ, start_response)
+
+        return bad
+
+    return wrap
 
 
 class TestOperations(unittest.TestCase):
