@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from balancer.core.model import (
     AddressRange,
@@ -144,14 +145,18 @@ def networks_of(name: str) -> Networks:
 
 
 def _candidates(rows: NetworkRows, caller: Caller, load_balancer: LoadBalancer, wanted: VirtualIp) -> list[Subnet]:
-    """The subnets that may be meant, those of IPv4 first. Raises `InvalidInput` for one that is named and not there."""
-    networks = {network.id: network for network in rows.networks()}
+    """The subnets that may be meant, those of IPv4 first. Raises `InvalidInput` for one that is named and not there,
+    `Forbidden` for an address of one that is not for the project."""
+    every = rows.subnets()
+    named = wanted.network_id is not None or wanted.subnet_id is not None
+    if not every and not named:
+        return []
     usable = {
-        each
-        for each, network in networks.items()
+        network.id
+        for network in rows.networks()
         if caller.acts_everywhere or may_use(network, load_balancer.project_id)
     }
-    subnets = [subnet for subnet in rows.subnets() if subnet.network_id in usable]
+    subnets = [subnet for subnet in every if subnet.network_id in usable]
     if wanted.network_id is not None:
         if wanted.network_id not in usable:
             raise InvalidInput(f"Network {wanted.network_id} is not there", field="network_id")
@@ -163,9 +168,11 @@ def _candidates(rows: NetworkRows, caller: Caller, load_balancer: LoadBalancer, 
         if not subnets:
             where = "" if wanted.network_id is None else f" in network {wanted.network_id}"
             raise InvalidInput(f"Subnet {wanted.subnet_id} is not there{where}", field="subnet_id")
-    if wanted.network_id is None and wanted.subnet_id is None:
+    if not named:
         # An address alone says which subnet it is of; nothing at all says nothing.
         subnets = [subnet for subnet in subnets if wanted.address and contains(subnet, wanted.address)]
+        if not subnets and wanted.address and any(contains(subnet, wanted.address) for subnet in every):
+            raise Forbidden(f"{wanted.address} is not for this project", field="address")
     return sorted(subnets, key=lambda subnet: ":" in subnet.cidr)
 
 
@@ -217,6 +224,7 @@ def in_ranges(subnet: Subnet, address: str) -> bool:
     return any(_number(each.first) <= int(number) <= _number(each.last) for each in subnet.ranges)
 
 
+@lru_cache(maxsize=65536)
 def _number(address: str) -> int:
     return int(ipaddress.ip_address(address))
 

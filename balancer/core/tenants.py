@@ -177,7 +177,8 @@ def _is_wildcard(address: str) -> bool:
 
 
 def _open(vip: VirtualIp, device: Device) -> bool:
-    if _is_wildcard(vip.address):
+    # Where it is managed is nobody's, however wide the ranges are.
+    if _is_wildcard(vip.address) or _same(vip.address, device.endpoint.host):
         return False
     if vip.port_id is not None and vip.subnet_id is not None:
         return True

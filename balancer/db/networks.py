@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, Select, Table, delete, insert, or_, select, u
 from balancer.core.model import AddressRange, FixedIp, Network, Port, Subnet
 from balancer.db.mapping import Row, Values
 from balancer.db.tables import (
+    devices,
     fixed_ips,
     load_balancers,
     network_ports,
@@ -90,10 +92,11 @@ class SqlNetworkRows:
         return found[0] if found else None
 
     def taken(self, subnet_id: str) -> set[str]:
-        """Those too that load balancers had before the subnet was registered."""
+        """Those too that load balancers had before the subnet was registered, and where devices are managed."""
         held = self._connection.scalars(select(fixed_ips.c.address).where(fixed_ips.c.subnet_id == subnet_id))
         older = select(virtual_ips.c.address).where(virtual_ips.c.port_id.is_(None), virtual_ips.c.address != "*")
-        return {*held, *self._connection.scalars(older.distinct())}
+        hosts = filter(_is_address, self._connection.scalars(select(devices.c.host)))
+        return {*held, *self._connection.scalars(older.distinct()), *hosts}
 
     def add_port(self, port: Port) -> None:
         values = asdict(port)
@@ -193,13 +196,20 @@ class SqlNetworkRows:
 
     def _ports(self, query: Select[Any]) -> list[Port]:
         rows = self._rows(query)
-        addresses = select(fixed_ips).order_by(fixed_ips.c.ordinal)
-        if len(rows) == 1:
-            addresses = addresses.where(fixed_ips.c.port_id == rows[0]["id"])
+        these = query.with_only_columns(network_ports.c.id).order_by(None)
+        addresses = select(fixed_ips).where(fixed_ips.c.port_id.in_(these)).order_by(fixed_ips.c.ordinal)
         held: dict[str, list[FixedIp]] = {}
         for row in self._rows(addresses) if rows else ():
             held.setdefault(row["port_id"], []).append(FixedIp(subnet_id=row["subnet_id"], address=row["address"]))
         return [Port(**row, fixed_ips=tuple(held.get(row["id"], ()))) for row in rows]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _oldest_first(table: Table) -> Select[Any]:

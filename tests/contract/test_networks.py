@@ -137,12 +137,16 @@ class NetworksContract(Suite):
         self.assertIsNone(elsewhere.virtual_ips[0].port_id)
         self.assertEqual(["192.0.2.9"], self.taken())
 
-    def test_what_load_balancers_had_before_is_given_to_nobody(self) -> None:
+    def test_what_load_balancers_and_devices_had_before_is_given_to_nobody(self) -> None:
         self.create(VirtualIp(id=new_id(), address="192.0.2.1"), caller=ADMIN)
+        endpoint = replace(self.device.endpoint, host="192.0.2.3")
+        self.service.change_device(ADMIN, self.device.id, lambda old: replace(old, endpoint=endpoint))
         subnet = self.subnet()
-        self.assertEqual(
-            "192.0.2.2", self.create(VirtualIp(id=new_id(), address="", subnet_id=subnet.id)).virtual_ips[0].address
-        )
+        given = [
+            self.create(VirtualIp(id=new_id(), address="", subnet_id=subnet.id), port=port).virtual_ips[0].address
+            for port in (81, 82)
+        ]
+        self.assertEqual(["192.0.2.2", "192.0.2.4"], given)
 
     def test_what_does_not_fit_is_refused_by_field_and_leaves_nothing(self) -> None:
         subnet = self.subnet(gateway="192.0.2.1", ranges=(AddressRange(first="192.0.2.2", last="192.0.2.3"),))
@@ -161,6 +165,7 @@ class NetworksContract(Suite):
             (InvalidInput, "network_id", {"network_id": hidden.id}),
             (InvalidInput, "subnet_id", {"network_id": self.network.id, "subnet_id": secret.id}),
             (Forbidden, "address", {"address": "192.0.2.9"}),
+            (Forbidden, "address", {"address": "198.51.100.9"}),
         ]
         for kind, field, wanted in cases:
             with self.subTest(wanted), self.assertRaises(kind) as caught:

@@ -124,6 +124,13 @@ class TestVirtualIps(unittest.TestCase):
         for wildcard in ("*", "::"):
             self.assertEqual((wildcard,), tenants.closed(balancer(wildcard), None, wide))
 
+    def test_where_a_device_is_managed_is_not_opened_by_any_range(self) -> None:
+        wide = device(host="203.0.113.7", vip_ranges=(parse_range("0.0.0.0/0"),))
+        self.assertEqual(("203.0.113.7",), tenants.closed(balancer("203.0.113.7"), None, wide))
+        taken = balancer("203.0.113.7")
+        vip = replace(taken.virtual_ips[0], subnet_id="s", port_id="p")
+        self.assertEqual(("203.0.113.7",), tenants.closed(replace(taken, virtual_ips=(vip,)), None, wide))
+
     def test_an_address_that_was_given_may_get_another_port_and_a_wildcard_may_not(self) -> None:
         for address, closed in (("198.51.100.1", ()), ("*", ("*",))):
             old = balancer(address)
