@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class BalancerError(Exception):
-    """Base of every error this program raises on purpose; `str(error)` is fit for the caller's eyes."""
+    """Base of every error this program raises on purpose; `str(error)` is fit for the caller's eyes.
+
+    `terms` are the model's names of algorithms in it, for dialects that have other ones.
+    """
+
+    terms: tuple[str, ...] = ()
 
 
 # --- what a caller did -------------------------------------------------------
@@ -17,9 +22,10 @@ class InvalidInput(BalancerError):
     body as a whole is meant.
     """
 
-    def __init__(self, message: str, *, field: str = "") -> None:
+    def __init__(self, message: str, *, field: str = "", terms: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.field = field
+        self.terms = terms
 
 
 class Unsupported(InvalidInput):
@@ -40,7 +46,15 @@ class NotOwned(NotFound):
 
 
 class NoSuitableDevice(BalancerError):
-    """The scheduler found no device for a load balancer."""
+    """The scheduler found no device for a load balancer.
+
+    `field` is what of the request keeps all of them away, in the model's words, empty when no single field does.
+    """
+
+    def __init__(self, message: str, *, field: str = "", terms: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.field = field
+        self.terms = terms
 
 
 class NotOffered(NoSuitableDevice):
@@ -80,6 +94,10 @@ class Conflict(BalancerError):
 
 class CapabilityConflict(Conflict):
     """The pinned or present device cannot do what the load balancer asks for."""
+
+    def __init__(self, message: str, *, field: str = "", terms: tuple[str, ...] = ()) -> None:
+        super().__init__(message, field=field)
+        self.terms = terms
 
 
 # --- the service's own surroundings ------------------------------------------

@@ -13,6 +13,8 @@ from typing import Any
 import webob
 
 from balancer import exceptions
+from balancer.api.terms import ALGORITHMS
+from balancer.core.model import Algorithm
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +83,18 @@ def balancer_body(problem: Problem) -> dict[str, Any]:
     body: dict[str, Any] = {
         "code": int(problem.status),
         "title": problem.status.phrase,
-        "message": problem.message,
+        "message": _balancer_message(problem),
     }
     if problem.field:
         body["field"] = _BALANCER_FIELDS.get(problem.field, problem.field)
     return {"error": body}
+
+
+def _balancer_message(problem: Problem) -> str:
+    message = problem.message
+    for term in () if problem.error is None else problem.error.terms:
+        message = re.sub(rf"\b{re.escape(term)}\b", ALGORITHMS[Algorithm(term)], message)
+    return message
 
 
 # --- LBaaS v2 and whatever else is below /v2 and /v2.0 --------------------------------------------------

@@ -174,7 +174,7 @@ FORMATS: Mapping[str, Format] = {
     ),
     "netmask": Format(
         _netmask,
-        "a netmask like 255.255.255.0 or a prefix length like 24",
+        "a netmask like 255.255.255.0 or a prefix length like 24 (64 for IPv6)",
         {"anyOf": [{"pattern": "^/?[0-9]{1,3}$"}, {"format": "ipv4"}], "minimum": 0, "maximum": 128},
     ),
     "http-path": Format(
@@ -287,9 +287,11 @@ def _types(schema: Schema) -> tuple[str, ...]:
     return (kind,) if isinstance(kind, str) else tuple(kind)
 
 
-def fold(text: str) -> str:
-    """Names are compared like this: ``RoundRobin`` is ``ROUND_ROBIN``."""
-    return re.sub(r"[ _-]", "", text).lower()
+def names_it(text: str, name: str) -> bool:
+    """Whether the text is a spelling of the name: in any case, and with ``_``, ``-`` or nothing between its words.
+    ``RoundRobin`` and ``round-robin`` are ``ROUND_ROBIN``."""
+    words = re.split("[_-]", name)
+    return re.fullmatch("[_-]?".join(map(re.escape, words)), text, re.IGNORECASE | re.ASCII) is not None
 
 
 def _coerce(schema: Schema, value: Any) -> Any:
@@ -303,9 +305,8 @@ def _coerce(schema: Schema, value: Any) -> Any:
     if isinstance(value, list):
         return [_coerce(schema.get("items", {}), item) for item in value]
     if isinstance(value, str) and "enum" in schema:
-        names = {fold(name): name for name in schema["enum"] if isinstance(name, str)}
-        names |= {fold(name): target for name, target in schema.get("x-synonyms", {}).items()}
-        return names.get(fold(value), value)
+        names = {name: name for name in schema["enum"] if isinstance(name, str)} | dict(schema.get("x-synonyms", {}))
+        return next((target for name, target in names.items() if names_it(value, name)), value)
     if "boolean" in types:
         if isinstance(value, str):
             return _BOOLEANS.get(value.lower(), value)

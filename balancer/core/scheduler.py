@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from balancer.core.model import AdminState, Capabilities, Device, Protocol, Tree
+from balancer.core.model import AdminState, Algorithm, Capabilities, Device, Protocol, Tree
 from balancer.exceptions import ConfigurationError, NoSuitableDevice, NotOffered
 
 
@@ -29,8 +29,22 @@ class Option:
     load_balancers: int = 0
 
 
+class Refusal(str):
+    """Why a device may not take a load balancer, in words that follow "the device". `field` is what of the load
+    balancer is against it, in the model's words, empty when nothing of it is; `terms` are the names of algorithms in
+    it."""
+
+    def __new__(cls, sentence: str, *, field: str = "", terms: tuple[str, ...] = ()) -> Refusal:
+        made = super().__new__(cls, sentence)
+        made.field, made.terms = field, terms
+        return made
+
+    field: str
+    terms: tuple[str, ...]
+
+
 Filter = Callable[[Tree, Option], str | None]
-"""Returns None when the device may take the tree, else why not, in words that follow "the device"."""
+"""Returns None when the device may take the tree, else why not: a `Refusal`, or just its words."""
 
 Cost = Callable[[Tree, Option], float]
 
@@ -68,15 +82,27 @@ def _offered(option: Option) -> set[str]:
     return offered | {IPV6} if option.device.supports_ipv6 else offered
 
 
-def filter_capabilities(tree: Tree, option: Option) -> str | None:
+def filter_capabilities(tree: Tree, option: Option) -> Refusal | None:
     """The device must offer all that the tree needs."""
     missing = sorted(needs(tree) - _offered(option))
-    return f"does not offer {', '.join(missing)}" if missing else None
+    if not missing:
+        return None
+    terms = tuple(each for each in missing if isinstance(each, Algorithm))
+    return Refusal(f"does not offer {', '.join(missing)}", field=_field_of(missing[0]), terms=terms)
 
 
-def filter_served(tree: Tree, option: Option) -> str | None:
+def _field_of(need: str) -> str:
+    if need == IPV6:
+        return "virtual_ips"
+    return "algorithm" if isinstance(need, Algorithm) else "protocol"
+
+
+def filter_served(tree: Tree, option: Option) -> Refusal | None:
     """Its addresses must be of subnets that reach the device. Always asked, whatever the configuration names."""
-    return None if option.serves else "does not serve the subnet of its addresses, or has not the one that is shared"
+    if option.serves:
+        return None
+    sentence = "does not serve the subnet of its addresses, or has not the one that is shared"
+    return Refusal(sentence, field="virtual_ips")
 
 
 def filter_provider(tree: Tree, option: Option) -> str | None:
@@ -85,9 +111,11 @@ def filter_provider(tree: Tree, option: Option) -> str | None:
     return None if wanted in (None, option.device.type.lower()) else f"is not of provider {wanted}"
 
 
-def filter_addresses(tree: Tree, option: Option) -> str | None:
+def filter_addresses(tree: Tree, option: Option) -> Refusal | None:
     """Every address and port that the tree listens on must be free."""
-    return f"has port {min(port for _, port in option.blocked)} taken" if option.blocked else None
+    if not option.blocked:
+        return None
+    return Refusal(f"has port {min(port for _, port in option.blocked)} taken", field="virtual_ips")
 
 
 def lbs_on(tree: Tree, option: Option) -> float:
@@ -100,17 +128,20 @@ class Scheduler:
     filters: Sequence[Filter]
     costs: Sequence[tuple[Cost, float]]
 
-    def refusal(self, tree: Tree, option: Option) -> str | None:
+    def refusal(self, tree: Tree, option: Option) -> Refusal | None:
         """Why the device may not take it, None when it may."""
-        tests = (filter_provider, filter_served, *self.filters)
-        return next((reason for test in tests if (reason := test(tree, option))), None)
+        for test in (filter_provider, filter_served, *self.filters):
+            reason = test(tree, option)
+            if reason:
+                return reason if isinstance(reason, Refusal) else Refusal(reason)
+        return None
 
     def choose(self, tree: Tree, options: Sequence[Option]) -> Device:
         """The cheapest device that no filter refuses; among equals the one with the lowest id.
 
         Raises `NoSuitableDevice` with the reasons.
         """
-        reasons: list[str] = []
+        reasons: list[Refusal] = []
         fit: list[Option] = []
         for option in options:
             refusal = self.refusal(tree, option)
@@ -123,7 +154,12 @@ class Scheduler:
             of_provider = [option for option in options if filter_provider(tree, option) is None]
             offered = {each for option in of_provider for each in _offered(option)}
             error = NotOffered if of_provider and needs(tree) - offered else NoSuitableDevice
-            raise error(f"Suitable device not found: {why}")
+            fields = {reason.field for reason in reasons}
+            raise error(
+                f"Suitable device not found: {why}",
+                field=fields.pop() if len(fields) == 1 else "",
+                terms=tuple(term for reason in reasons for term in reason.terms),
+            )
         return min(fit, key=lambda option: (self._cost(tree, option), option.device.id)).device
 
     def _cost(self, tree: Tree, option: Option) -> float:

@@ -42,7 +42,7 @@ from balancer.core.model import (
 from balancer.core.networks import AddressPools, NetworkService
 from balancer.core.ports import Driver, Networks, Notifier, Transaction, Transactions
 from balancer.core.retry import after_lost_race
-from balancer.core.scheduler import Option, Scheduler, filter_capabilities, filter_served, needs
+from balancer.core.scheduler import Option, Refusal, Scheduler, filter_capabilities, filter_served, needs
 from balancer.core.shown import Memory, Shown, devices_of, trees
 from balancer.core.status import DeviceStatus, device_status
 from balancer.exceptions import (
@@ -651,7 +651,7 @@ class Service:
         # An address that is taken has a better message of its own, from the rules and the reservations.
         refusal = self._scheduler.refusal(tree, replace(option, blocked=frozenset()))
         if refusal:
-            raise CapabilityConflict(f"Device {device_id} {refusal}", field="device_id")
+            raise CapabilityConflict(f"Device {device_id} {refusal}", field="device_id", terms=refusal.terms)
         if option.closed:
             raise Forbidden(tenants.say_closed(option.closed), field="virtual_ips")
         return device
@@ -675,16 +675,17 @@ class Service:
                 raise Forbidden(tenants.say_closed(added), field="virtual_ips")
             return device
         if old.pinned:
-            raise CapabilityConflict(f"Device {device.id}, to which this load balancer is pinned, {refusal}")
+            sentence = f"Device {device.id}, to which this load balancer is pinned, {refusal}"
+            raise CapabilityConflict(sentence, field=refusal.field, terms=refusal.terms)
         if server is not None and self._may_take(tx, caller, tree, server):
             return server
         return self._choose(tx, caller, tree)
 
-    def _refusal(self, tree: Tree, device: Device, *, serves: bool) -> str | None:
+    def _refusal(self, tree: Tree, device: Device, *, serves: bool) -> Refusal | None:
         """Why the device, where the tree is, cannot have it any longer."""
         offer = self._offer(device)
         if offer is None:
-            return "has no driver"
+            return Refusal("has no driver")
         option = Option(device=device, capabilities=offer, serves=serves)
         return filter_served(tree, option) or filter_capabilities(tree, option)
 

@@ -297,7 +297,9 @@ class TestBadInput(ApiCase):
         self.refuse(400, "POST", path, {**six, "mask": "255.255.255.256"}, field="mask")
         for nothing in ("0.0.0.0", 0):
             self.refuse(400, "POST", path, {"address": "203.0.113.5", "port": 81, "mask": nothing}, field="mask")
-        self.refuse(400, "POST", path, {**six, "mask": 0}, field="mask")
+        message = self.refuse(400, "POST", path, {**six, "mask": 0}, field="mask")
+        self.assertIn("a prefix length from 1 to 128 for an IPv6 address", message)
+        self.assertNotIn("netmask", message)
         for everywhere in ("0.0.0.0", "*", ""):
             body = {"address": everywhere, "port": 81, "ipVersion": "IPv6"}
             self.refuse(400, "POST", path, body, field="ipVersion")

@@ -129,6 +129,8 @@ class TestDevice(ApiCase):
         self.assertEqual(info["desired_revision"], info["applied_revision"])
         self.assertGreaterEqual(info["age"], 0)
         self.assertLess(info["age"], 60)
+        listed = self.get(f"/devices/{device_id}/deployments")["deployments"]
+        self.assertEqual(listed[0], info["last_deployment"])
 
     def test_info_anew(self) -> None:
         path = f"/devices/{self.register()}"

@@ -154,6 +154,35 @@ class TestPlacing(ApiCase):
         self.register(admin_state="DRAINED")
         self.refuse(404, "POST", "/foo/loadbalancers", LOAD_BALANCER)
 
+    def test_what_no_device_offers_together_is_told_in_the_words_of_this_dialect(self) -> None:
+        self.register(capabilities={"algorithms": ["LEAST_CONNECTION"], "protocols": ["TCP"]})
+        self.register(ip="192.0.2.11", capabilities={"algorithms": ["ROUND_ROBIN"], "protocols": ["HTTP"]})
+        message = self.refuse(404, "POST", "/foo/loadbalancers", {**LOAD_BALANCER, "algorithm": "LEAST_CONNECTION"})
+        self.assertRegex(message, r"does not offer HTTP; a device does not offer LEAST_CONNECTION$")
+        six = {**LOAD_BALANCER, "virtualIps": [{"address": "2001:db8::1", "port": 80}]}
+        self.refuse(404, "POST", "/foo/loadbalancers", {**six, "algorithm": "ROUND_ROBIN"})
+        path = self.create(protocol="TCP", algorithm="LEAST_CONNECTION")
+        self.refuse(404, "PUT", path, {"algorithm": "ROUND_ROBIN"})
+
+    def test_ipv6_needs_a_device_that_has_it(self) -> None:
+        self.register()
+        six = {"address": "2001:db8::1", "port": 80}
+        body = {**LOAD_BALANCER, "virtualIps": [six]}
+        message = self.refuse(404, "POST", "/foo/loadbalancers", body, field="virtualIps")
+        self.assertIn("does not offer IPv6", message)
+        self.refuse(404, "POST", f"{self.create()}/virtualIps", six, field="virtualIps")
+
+    def test_a_change_that_the_pinned_device_cannot_do_names_its_field(self) -> None:
+        both = {"algorithms": ["ROUND_ROBIN"], "protocols": ["HTTP", "TCP"]}
+        pinned = self.create(device_id=self.register(capabilities=both))
+        self.register(ip="192.0.2.11")
+        for change, field, word in (
+            ({"algorithm": "LEAST_CONNECTION"}, "algorithm", "LEAST_CONNECTION$"),
+            ({"algorithm": "HASH_URI"}, "algorithm", "HASH_URI$"),
+            ({"protocol": "UDP"}, "protocol", "UDP$"),
+        ):
+            self.assertRegex(self.refuse(409, "PUT", pinned, change, field=field), word)
+
     def test_pinned(self) -> None:
         tcp = {"algorithms": "ROUND_ROBIN", "protocols": "TCP"}
         one = self.register(capabilities=tcp)

@@ -236,9 +236,7 @@ RENDERED = {
         plain=("2001:db8::1/64", "10.0.0.1"),
     ),
     "address": Field(tame="192.0.2.77", shown=_address, plain=("2001:db8::1", "::ffff:192.0.2.1")),
-    "monitor_address": Field(
-        tame="192.0.2.78", shown=_address, plain=("2001:DB8::1",)
-    ),
+    "monitor_address": Field(tame="192.0.2.78", shown=_address, plain=("2001:DB8::1",)),
 }
 # These stand nowhere in the file, whatever they are.
 NOT_RENDERED = (
@@ -400,5 +398,3 @@ class TestHaproxyReadsIt(unittest.TestCase):
         self.assertEqual(0, done.returncode, done.stderr[-3000:])
         self.assertNotIn(MARK, done.stderr)
         print(f"{len(made)} load balancers with accepted text")
-
-

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from jsonschema import Draft202012Validator
 
+from balancer.api import terms
 from balancer.api.v1 import names, objects, parse, schemas, views
 from balancer.api.v1.objects import Balancer, Kind, ListenerAt
 from balancer.api.v1.parse import unwrapped
@@ -184,14 +185,14 @@ class TestSchemas(unittest.TestCase):
 class TestNames(unittest.TestCase):
     def test_every_word_of_the_model_has_one(self) -> None:
         for table, words in (
-            (names.ALGORITHMS, Algorithm),
+            (terms.ALGORITHMS, Algorithm),
             (names.MONITOR_TYPES, MonitorType),
             (names.ROTATIONS, Rotation),
         ):
             self.assertEqual(set(words), set(table))
             self.assertEqual(len(table), len(set(table.values())))
         for synonyms, known in (
-            (names.ALGORITHM_SYNONYMS, names.ALGORITHMS.values()),
+            (names.ALGORITHM_SYNONYMS, terms.ALGORITHMS.values()),
             (names.MONITOR_TYPE_SYNONYMS, names.MONITOR_TYPES.values()),
             (names.PERSISTENCE_SYNONYMS, names.PERSISTENCE_KINDS),
             (names.ROTATION_SYNONYMS, names.ROTATIONS.values()),

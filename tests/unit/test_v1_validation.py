@@ -5,7 +5,7 @@ from __future__ import annotations
 import unittest
 from typing import Any
 
-from balancer.api.validation import FORMATS, Reader, below, fold, object_id
+from balancer.api.validation import FORMATS, Reader, below, names_it, object_id
 from balancer.core.model import AddressRange
 from balancer.exceptions import InvalidInput
 
@@ -166,7 +166,14 @@ class TestFormats(unittest.TestCase):
                 with self.assertRaises(ValueError, msg=(name, text)):
                     FORMATS[name].canonical(text)
 
-    def test_ids_and_folding(self) -> None:
+    def test_ids(self) -> None:
         self.assertEqual("ab" * 16, object_id("AB" * 16))
-        self.assertEqual(fold("ROUND_ROBIN"), fold("Round-Robin"))
-        self.assertNotEqual(fold("HTTP"), fold("HTTP\n"))
+
+    def test_spellings_of_names(self) -> None:
+        for text in ("ROUND_ROBIN", "RoundRobin", "round-robin", "roundrobin"):
+            self.assertTrue(names_it(text, "ROUND_ROBIN"), text)
+        for text in ("round robin", "ROUND__ROBIN", "RO_UNDROBIN", " ROUNDROBIN", "ROUND_ROBIN\n", "ROUND"):
+            self.assertFalse(names_it(text, "ROUND_ROBIN"), text)
+        self.assertTrue(names_it("get", "GET"))
+        for text in ("G ET", "G_ET", "G-ET", "GET ", "gEt\n"):
+            self.assertFalse(names_it(text, "GET"), text)

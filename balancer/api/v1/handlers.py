@@ -69,7 +69,9 @@ class Handlers:
             device = self._service.refresh_device(request.caller, device_id, seconds)
         else:
             device = self._service.device(request.caller, device_id)
-        return reply({"device": views.device_info(device, age=self._service.observation_age(device))})
+        last = self._service.deployments(request.caller, device_id, limit=1)
+        age = self._service.observation_age(device)
+        return reply({"device": views.device_info(device, last=last[0] if last else None, age=age)})
 
     def retry_device(self, request: Request) -> webob.Response:
         device_id = _device_id(request)

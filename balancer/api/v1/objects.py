@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from balancer.api import terms
 from balancer.api.v1 import names, schemas
 from balancer.api.validation import Reader, below
 from balancer.core.model import (
@@ -52,7 +53,7 @@ _FORWARDED_FOR = "X-Forwarded-For"
 _LONGEST_EXTRAS = 16 * 1024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
-_ALGORITHM_OF = {name: algorithm for algorithm, name in names.ALGORITHMS.items()}
+_ALGORITHM_OF = {name: algorithm for algorithm, name in terms.ALGORITHMS.items()}
 _MONITOR_TYPE_OF = {name: kind for kind, name in names.MONITOR_TYPES.items()}
 _ROTATION_OF = {name: rotation for rotation, name in names.ROTATIONS.items()}
 
@@ -243,7 +244,7 @@ def _show_device(device: Device) -> View:
             "capabilities": None
             if capabilities is None
             else {
-                "algorithms": [names.ALGORITHMS[algorithm] for algorithm in capabilities.algorithms],
+                "algorithms": [terms.ALGORITHMS[algorithm] for algorithm in capabilities.algorithms],
                 "protocols": [protocol.value for protocol in capabilities.protocols],
             },
             "supports_ipv6": int(device.supports_ipv6),
@@ -298,7 +299,7 @@ def _apply_balancer(item: Balancer, values: Values) -> Balancer:
 def _show_balancer(item: Balancer) -> View:
     view: View = {"id": item.load_balancer.id, "name": item.load_balancer.name}
     if item.pool is not None:
-        view["algorithm"] = names.ALGORITHMS[item.pool.algorithm]
+        view["algorithm"] = terms.ALGORITHMS[item.pool.algorithm]
         view["protocol"] = item.pool.protocol.value
     return view
 
@@ -412,7 +413,8 @@ def _apply_virtual_ip(item: ListenerAt, values: Values) -> ListenerAt:
     longest = 32 if version == 4 else 128
     if length is not None and not 1 <= length <= longest and address != "::":
         if "mask" in values:
-            allowed = f"mask must be a netmask or a prefix length from 1 to {longest} for an IPv{version} address"
+            wanted = "a netmask or a prefix length from 1 to 32" if version == 4 else "a prefix length from 1 to 128"
+            allowed = f"mask must be {wanted} for an IPv{version} address"
             raise InvalidInput(allowed, field="mask")
         length = None
     if values.get("ipVersion") not in (None, f"IPv{version}"):

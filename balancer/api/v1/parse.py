@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from balancer.api import terms
 from balancer.api.v1 import names, objects, schemas
 from balancer.api.v1.objects import Balancer, Kind, ListenerAt
-from balancer.api.validation import Reader, below, fold, object_id
+from balancer.api.validation import Reader, below, names_it, object_id
 from balancer.core import changes
 from balancer.core.changes import Change
 from balancer.core.model import (
@@ -101,7 +102,7 @@ def _with_only_pool(change: Change) -> Change:
 
 
 def algorithm_names(offered: Capabilities) -> list[str]:
-    return [names.ALGORITHMS[algorithm] for algorithm in offered.algorithms]
+    return [terms.ALGORITHMS[algorithm] for algorithm in offered.algorithms]
 
 
 def protocol_names(offered: Capabilities) -> list[str]:
@@ -119,7 +120,7 @@ def _check_protocol(field: str, protocol: Protocol, offered: Capabilities) -> No
 
 
 def _check_pool(pool: Pool, offered: Capabilities) -> None:
-    _check_offered("algorithm", names.ALGORITHMS[pool.algorithm], algorithm_names(offered))
+    _check_offered("algorithm", terms.ALGORITHMS[pool.algorithm], algorithm_names(offered))
     _check_protocol("protocol", pool.protocol, offered)
 
 
@@ -257,7 +258,7 @@ def node_change(node_id: str, body: Body) -> Change:
 
 def node_status_change(node_id: str, status: str) -> Change:
     """The last part of ``…/nodes/{id}/{status}``."""
-    if fold(status) not in objects.ROTATION_NAMES:
+    if not any(names_it(status, name) for name in objects.ROTATION_NAMES):
         raise InvalidInput(f"status must be one of {', '.join(objects.ROTATION_NAMES)}", field="status")
     edit = objects.NODE.read({"status": status.upper()}, partial=True)
     return _with_only_pool(changes.replace_member(node_id, edit.on))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from balancer.api import terms
 from balancer.api.v1 import names
 from balancer.core.model import AdminState, OperatingStatus, Outcome, Protocol
 from balancer.core.status import DeviceStatus, LoadBalancerStatus
@@ -61,7 +62,7 @@ _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 
 _ALGORITHM: Schema = {
     "type": "string",
-    "enum": list(names.ALGORITHMS.values()),
+    "enum": list(terms.ALGORITHMS.values()),
     "x-synonyms": dict(names.ALGORITHM_SYNONYMS),
 }
 _PROTOCOL: Schema = {"type": "string", "enum": [protocol.value for protocol in names.PROTOCOLS]}

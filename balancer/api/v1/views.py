@@ -69,8 +69,8 @@ def device(item: Device, *, sent: Credential | None = None) -> View:
     return view
 
 
-def device_info(item: Device, *, age: float | None) -> View:
-    """The last observation, `age` seconds old, and the last deployment."""
+def device_info(item: Device, *, last: Deployment | None, age: float | None) -> View:
+    """The last observation, `age` seconds old, and the `last` deployment."""
     status, reason = device_status(item)
     seen = item.observation
     view: View = {
@@ -83,6 +83,7 @@ def device_info(item: Device, *, age: float | None) -> View:
         "desired_revision": item.desired_revision,
         "applied_revision": item.applied_revision,
         "deployment_error": item.error,
+        "last_deployment": None if last is None else deployment(last),
         "observed_at": None,
         "age": None if age is None else round(age, 3),
         "version": None,

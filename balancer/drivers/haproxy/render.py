@@ -289,7 +289,7 @@ def _suffix(pool: Pool, mode: str) -> str:
 def _binds(listener: Listener, vips: Mapping[str, VirtualIp]) -> list[str]:
     chosen = [vips[each] for each in listener.virtual_ip_ids if each in vips] or list(vips.values())
     if not chosen:
-        raise InvalidInput("a listener needs a virtual IP", field="virtualIps")
+        raise InvalidInput("a listener needs a virtual IP", field="virtual_ips")
     return [bind(vip.address, listener.port, vip.prefix_length, vip.interface) for vip in chosen]
 
 
@@ -360,9 +360,10 @@ def _backend(
     out.section("backend", names.backend(pool.id, _suffix(pool, mode)), mode)
     if pool.algorithm not in _BALANCE:
         allowed = ", ".join(_BALANCE)
-        raise Unsupported(f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}", field="algorithm")
+        sentence = f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}"
+        raise Unsupported(sentence, field="algorithm", terms=(pool.algorithm, *_BALANCE))
     if pool.algorithm is Algorithm.URI and mode != "http":
-        raise InvalidInput("algorithm URI needs protocol HTTP", field="algorithm")
+        raise InvalidInput("algorithm URI needs protocol HTTP", field="algorithm", terms=(Algorithm.URI,))
     if pool.algorithm is Algorithm.SOURCE_IP_PORT:
         out.add(*(f"{'http-request' if mode == 'http' else 'tcp-request content'} {rule}" for rule in _CLIENT_AND_PORT))
     out.add(*_BALANCE[pool.algorithm])
