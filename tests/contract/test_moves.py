@@ -72,7 +72,7 @@ class InterruptedDriver(FakeDriver):
         return applied
 
 
-class MovesContract(Suite):
+class Steps(Suite):
     """One load balancer on the device `old`, which cannot do URI; `new` can, and nothing is deployed by itself."""
 
     def setUp(self) -> None:
@@ -145,7 +145,20 @@ class MovesContract(Suite):
             self.assertEqual({}, self.driver.running(there.id))
             self.service.remove_device(ADMIN, there.id)
 
-    # --- as it should be ---
+    def during_apply(self, act: Callable[[], object]) -> None:
+        """Something happens once, in the middle of the next deployment."""
+        self.driver.after_apply = act
+
+    def rows(self, table: str) -> list[tuple[object, ...]]:
+        return self.query(f"SELECT * FROM {table}")
+
+    def progress(self, balancer_id: str) -> tuple[object, int]:
+        balancer = self.get(balancer_id)
+        return balancer.move, balancer.applied_generation
+
+
+class MovesContract(Steps):
+    """What the database has its part in."""
 
     def test_an_address_follows_when_all_is_ready(self) -> None:
         one = self.placed()
@@ -176,6 +189,74 @@ class MovesContract(Suite):
         self.run_on(self.old)
         self.assertEqual("ACTIVE - new -", self.state(one))
         self.assert_clean(self.old)
+
+    def test_a_change_while_the_old_device_gives_up_the_address_puts_it_back(self) -> None:
+        one = self.placed()
+        self.moved(one)
+        self.run_on(self.new)
+        self.during_apply(lambda: self.change(one, using(Algorithm.SOURCE_IP)))
+        self.reconciler.reconcile(self.old.id)
+        self.assertEqual("PENDING_UPDATE PREPARE old+new old", self.state(one))
+        self.run_on(self.new, self.old, self.new)
+        self.assertEqual("ACTIVE - new new", self.state(one))
+
+    def test_deleted_on_the_way_it_leaves_nothing_anywhere(self) -> None:
+        for steps in (0, 1, 2):
+            for order in ((0, 1), (1, 0)):
+                with self.subTest(steps=steps, order=order):
+                    one = self.placed()
+                    self.moved(one)
+                    devices = (self.old, self.new)
+                    for there in (self.new, self.old)[:steps]:
+                        self.run_on(there)
+                    self.service.delete(ADMIN, "foo", one)
+                    self.run_on(*(devices[i] for i in order))
+                    self.run_on(*devices)
+                    self.assertEqual(([], []), (list(self.rows("load_balancers")), list(self.rows("reservations"))))
+                    self.assert_clean(self.new)
+
+    def test_without_the_old_device_the_new_one_takes_the_address(self) -> None:
+        for phase in ("PREPARE", "RELEASE"):
+            with self.subTest(phase):
+                one = self.placed()
+                self.moved(one)
+                if phase == "RELEASE":
+                    self.run_on(self.new)
+                self.assertIn(phase, self.state(one))
+                self.service.remove_device(ADMIN, self.old.id, force=True)
+                self.run_on(self.new)
+                self.assertEqual((None, 2, {ADDRESS}), (*self.progress(one), self.driver.addresses(self.new.id)))
+                self.service.delete(ADMIN, "foo", one)
+                self.run_on(self.new)
+                self.assert_clean(self.new)
+                self.old = self.register(capabilities=ROUND_ROBIN)
+
+    def test_without_the_new_device_it_stays_on_the_old_one(self) -> None:
+        one = self.placed()
+        self.moved(one)
+        self.run_on(self.new)
+        self.service.remove_device(ADMIN, self.new.id, force=True)
+        self.run_on(self.old)
+        self.assertEqual((self.old.id, None, 3), (self.get(one).device_id, *self.progress(one)))
+        self.assertEqual({ADDRESS}, self.driver.addresses(self.old.id))
+
+    def test_any_worker_goes_on_with_it_and_nothing_more_is_done_than_needed(self) -> None:
+        one = self.placed()
+        self.moved(one)
+        deadline = time.monotonic() + 20
+        steps = []
+        while due := self.repository.due(observe_interval=3600, limit=10):
+            self.assertLess(time.monotonic(), deadline)
+            steps.append({self.old.id: "old", self.new.id: "new"}[due[0].device_id])
+            self.reconciler.reconcile(due[0].device_id)
+        self.assertEqual(["new", "old", "new"], steps)
+        self.assertEqual("ACTIVE - new new", self.state(one))
+        for there, expected in ((self.old, 2), (self.new, 1)):
+            self.assertEqual(expected, self.driver.deployments(there.id), "further deployments change no text")
+
+
+class DecisionsContract(Steps):
+    """What happens on the way, and what becomes of it then."""
 
     def test_what_was_never_served_has_nothing_to_lose(self) -> None:
         self.behave(self.old, "unreachable")
@@ -214,8 +295,6 @@ class MovesContract(Suite):
         one = self.placed()
         with self.assertRaises(NotFound):
             self.service.move(Caller(project_id="bar"), "bar", one)
-
-    # --- the new device fails ---
 
     def test_what_the_new_device_refuses_the_old_one_goes_on_serving(self) -> None:
         for addresses, phase in (((ADDRESS, 80), "PREPARE"), (("*", 80), "TAKE")):
@@ -273,8 +352,6 @@ class MovesContract(Suite):
         self.run_on(self.new, self.old)
         self.assertEqual("ERROR PREPARE old old", self.state(one))
 
-    # --- a change in the middle ---
-
     def test_a_change_is_made_ready_before_the_address_follows(self) -> None:
         one = self.placed()
         self.moved(one)
@@ -288,16 +365,6 @@ class MovesContract(Suite):
         self.assertEqual("ACTIVE - new new", self.state(one))
         self.assertIn("SOURCE_IP", self.text(self.new, one))
 
-    def test_a_change_while_the_old_device_gives_up_the_address_puts_it_back(self) -> None:
-        one = self.placed()
-        self.moved(one)
-        self.run_on(self.new)
-        self.during_apply(lambda: self.change(one, using(Algorithm.SOURCE_IP)))
-        self.reconciler.reconcile(self.old.id)
-        self.assertEqual("PENDING_UPDATE PREPARE old+new old", self.state(one))
-        self.run_on(self.new, self.old, self.new)
-        self.assertEqual("ACTIVE - new new", self.state(one))
-
     def test_a_change_while_the_new_device_makes_it_ready_has_to_be_ready_itself(self) -> None:
         one = self.placed()
         self.moved(one)
@@ -306,12 +373,6 @@ class MovesContract(Suite):
         self.assertEqual("PENDING_UPDATE RELEASE old+new old", self.state(one))
         self.run_on(self.old, self.new)
         self.assertEqual(("ACTIVE - new new", "other"), (self.state(one), self.get(one).name))
-
-    def during_apply(self, act: Callable[[], object]) -> None:
-        """Something happens once, in the middle of the next deployment."""
-        self.driver.after_apply = act
-
-    # --- the old device fails ---
 
     def test_an_unreachable_old_device_keeps_the_address_until_it_can_be_reached(self) -> None:
         one = self.placed()
@@ -348,55 +409,6 @@ class MovesContract(Suite):
         self.assertEqual("PENDING_UPDATE RELEASE old+new old", self.state(one))
         self.assertIn("maintenance", self.reason(one))
 
-    # --- somebody takes things away ---
-
-    def test_deleted_on_the_way_it_leaves_nothing_anywhere(self) -> None:
-        for steps in (0, 1, 2):
-            for order in ((0, 1), (1, 0)):
-                with self.subTest(steps=steps, order=order):
-                    one = self.placed()
-                    self.moved(one)
-                    devices = (self.old, self.new)
-                    for there in (self.new, self.old)[:steps]:
-                        self.run_on(there)
-                    self.service.delete(ADMIN, "foo", one)
-                    self.run_on(*(devices[i] for i in order))
-                    self.run_on(*devices)
-                    self.assertEqual(([], []), (list(self.rows("load_balancers")), list(self.rows("reservations"))))
-                    self.assert_clean(self.new)
-
-    def rows(self, table: str) -> list[tuple[object, ...]]:
-        return self.query(f"SELECT * FROM {table}")
-
-    def test_without_the_old_device_the_new_one_takes_the_address(self) -> None:
-        for phase in ("PREPARE", "RELEASE"):
-            with self.subTest(phase):
-                one = self.placed()
-                self.moved(one)
-                if phase == "RELEASE":
-                    self.run_on(self.new)
-                self.assertIn(phase, self.state(one))
-                self.service.remove_device(ADMIN, self.old.id, force=True)
-                self.run_on(self.new)
-                self.assertEqual((None, 2, {ADDRESS}), (*self.progress(one), self.driver.addresses(self.new.id)))
-                self.service.delete(ADMIN, "foo", one)
-                self.run_on(self.new)
-                self.assert_clean(self.new)
-                self.old = self.register(capabilities=ROUND_ROBIN)
-
-    def progress(self, balancer_id: str) -> tuple[object, int]:
-        balancer = self.get(balancer_id)
-        return balancer.move, balancer.applied_generation
-
-    def test_without_the_new_device_it_stays_on_the_old_one(self) -> None:
-        one = self.placed()
-        self.moved(one)
-        self.run_on(self.new)
-        self.service.remove_device(ADMIN, self.new.id, force=True)
-        self.run_on(self.old)
-        self.assertEqual((self.old.id, None, 3), (self.get(one).device_id, *self.progress(one)))
-        self.assertEqual({ADDRESS}, self.driver.addresses(self.old.id))
-
     def test_without_the_new_device_and_without_its_place_it_is_given_up(self) -> None:
         one = self.placed(tree((ADDRESS, 80)))
         self.service.change_device(ADMIN, self.new.id, lambda item: replace(item, admin_state=AdminState.ENABLED))
@@ -412,22 +424,6 @@ class MovesContract(Suite):
         self.assertEqual([other], list(self.driver.running(self.old.id)))
         with self.assertRaises(NotFound):
             self.get(one)
-
-    # --- on the way when everything begins anew ---
-
-    def test_any_worker_goes_on_with_it_and_nothing_more_is_done_than_needed(self) -> None:
-        one = self.placed()
-        self.moved(one)
-        deadline = time.monotonic() + 20
-        steps = []
-        while due := self.repository.due(observe_interval=3600, limit=10):
-            self.assertLess(time.monotonic(), deadline)
-            steps.append({self.old.id: "old", self.new.id: "new"}[due[0].device_id])
-            self.reconciler.reconcile(due[0].device_id)
-        self.assertEqual(["new", "old", "new"], steps)
-        self.assertEqual("ACTIVE - new new", self.state(one))
-        for there, expected in ((self.old, 2), (self.new, 1)):
-            self.assertEqual(expected, self.driver.deployments(there.id), "further deployments change no text")
 
     def test_the_first_phase_depends_on_the_address_alone(self) -> None:
         for address, expected in (("*", MovePhase.TAKE), ("127.0.0.9", MovePhase.TAKE), (ADDRESS, MovePhase.PREPARE)):
@@ -449,4 +445,8 @@ class MovesOnPostgresql(MovesContract, Postgresql):
 
 
 class MovesOnMariadb(MovesContract, Mariadb):
+    pass
+
+
+class DecisionsOnSqlite(DecisionsContract, SqliteFile):
     pass
