@@ -256,6 +256,9 @@ class Device:
     every change that concerns the device, `applied_revision` is the last one it is known to run.
     `error` is the sentence of the last failed deployment, None when the last one succeeded. `adopting`: an
     administrator said that what another database left on the device may be replaced; true until that was done.
+    `deployed_epoch` is the epoch of the last deployment that the database knows to have begun, 0 for none, and None
+    where no database is asked: when the device remembers a later one, that was of a later state of the database, or of
+    a copy.
     `vip_ranges` are the addresses that projects may choose for virtual IPs there.
     """
 
@@ -276,6 +279,7 @@ class Device:
     applied_revision: int = 0
     error: str | None = None
     adopting: bool = False
+    deployed_epoch: int | None = None
     observation: Observation | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None

@@ -71,7 +71,8 @@ class Driver(Protocol):
 
         `last` maps load balancer ids to the last accepted block; `check` raises `LeaseLost` when the lease is
         gone, or about to end (`balancer.config.assured_seconds`), and is called before every step that changes the
-        device.
+        device, but not before the device was found to remember no epoch later than `device.deployed_epoch` (else
+        `LaterOwner`, unless it is being adopted).
         Raises `TransientDeviceError`, `TerminalDeviceError` or `LeaseLost`.
         """
 
@@ -339,6 +340,9 @@ class Repository(Transactions, Protocol):
     def record_observation(self, lease: Lease, observation: Observation) -> None:
         """Its host key is stored with the device when none was pinned, its sample is added to the statistics.
         Raises `LeaseLost`."""
+
+    def begin_deployment(self, lease: Lease) -> None:
+        """From now on the device may remember the lease's epoch. Raises `LeaseLost`."""
 
     def record_applied(
         self, lease: Lease, spec: DeviceSpec, candidate: Candidate, applied: Applied, *, duration: float = 0.0

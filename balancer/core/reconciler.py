@@ -44,6 +44,8 @@ class Holder:
         """`asked`: when the lease was asked for, by this process's monotonic clock; now if None."""
         self._leases = leases
         self.lease = lease
+        self.deploys = False
+        """Whether the database knows that there may be a deployment under this lease."""
         self._seconds = lease_seconds
         # The database may have kept us waiting after it looked at its clock.
         self._good_until = (time.monotonic() if asked is None else asked) + lease_seconds
@@ -173,16 +175,25 @@ class Reconciler:
             # What it means for a deployment that waits is for the deployment to find out.
             _LOG.warning("Device %s: %s", device.id, observation.sentence)
         seen = observation.epoch
-        if seen is not None and seen > holder.lease.epoch:
+        # One that this very lease has begun came after `device` was read.
+        known = max(device.deployed_epoch or 0, holder.lease.epoch if holder.deploys else 0)
+        if seen is not None and seen > known:
             raise LaterOwner(f"a later owner (epoch {seen}) has deployed to this device", epoch=seen)
         return f"observed: {observation.sentence}"
 
     def _deploy(self, spec: DeviceSpec, driver: Driver, holder: Holder) -> str:
         started = time.monotonic()
         candidate = driver.render(spec)
+
+        def check() -> None:
+            holder.check()
+            if not holder.deploys:
+                self._repository.begin_deployment(holder.lease)
+                holder.deploys = True
+
         try:
             applied = driver.apply(
-                spec.device, candidate, epoch=holder.lease.epoch, last=spec.accepted_blocks, check=holder.check
+                spec.device, candidate, epoch=holder.lease.epoch, last=spec.accepted_blocks, check=check
             )
         except LaterOwner:
             # The epoch that an adoption has to exceed is learnt by observing.
@@ -197,8 +208,8 @@ class Reconciler:
 
 
 def _restored(error: LaterOwner, device_id: str) -> str:
-    """Leases only count upwards, so a device that is ahead of the one who has the lease was deployed to from a later
-    state of the database, or from a copy of it."""
+    """Every deployment is noted in the database before it begins, so a device that remembers one that is not was
+    deployed to from a later state of the database, or from a copy of it."""
     return (
         f"{error}, which this database does not know: it was restored from an older state, or a copy of it is at work "
         "elsewhere. Nothing is deployed. If this database is the one that counts, adopt the device: POST "

@@ -130,6 +130,7 @@ def device_from(row: Row, observation: Observation | None) -> Device:
         vip_ranges=tuple(AddressRange(**each) for each in row["vip_ranges"]),
         extras=row["extras"],
         adopting=row["adopting"],
+        deployed_epoch=row["deployed_epoch"],
         desired_revision=row["desired_revision"],
         applied_revision=row["applied_revision"],
         error=row["error"],

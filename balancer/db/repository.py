@@ -207,6 +207,12 @@ class SqlRepository:
             _store_observation(connection, lease.device_id, observation, now, unreported=OperatingStatus.OFFLINE)
 
     @after_lost_race
+    def begin_deployment(self, lease: Lease) -> None:
+        with self._fenced(lease) as (connection, _):
+            this = devices.c.id == lease.device_id
+            connection.execute(update(devices).where(this).values(deployed_epoch=lease.epoch))
+
+    @after_lost_race
     def record_applied(
         self, lease: Lease, spec: DeviceSpec, candidate: Candidate, applied: Applied, *, duration: float = 0.0
     ) -> None:

@@ -123,6 +123,7 @@ devices = Table(
     _json("vip_ranges"),
     _json("extras"),
     _flag("adopting"),
+    _count("deployed_epoch"),
     _count("desired_revision"),
     _count("applied_revision"),
     Column("error", sa.Text),

@@ -176,6 +176,7 @@ class SqlTransaction:
             "applied_revision": device.applied_revision,
             "failures": 0,
             "adopting": False,
+            "deployed_epoch": 0,
             "waiting_since": self.clock(),
         }
         with self._refusing_same_location(device):
@@ -250,7 +251,9 @@ class SqlTransaction:
     def adopt(self, device_id: str, *, epoch: int) -> None:
         """Raises `NotFound`."""
         self.bump(device_id)
-        self._connection.execute(update(devices).where(devices.c.id == device_id).values(adopting=True))
+        known = sa.case((devices.c.deployed_epoch < epoch, epoch), else_=devices.c.deployed_epoch)
+        this = devices.c.id == device_id
+        self._connection.execute(update(devices).where(this).values(adopting=True, deployed_epoch=known))
         # Whoever has the lease has lost it with its epoch, and could not give it back.
         self._connection.execute(
             update(leases)

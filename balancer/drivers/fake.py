@@ -114,7 +114,6 @@ class FakeDriver:
         last: Mapping[str, str],
         check: Callable[[], None],
     ) -> Applied:
-        check()
         behaviour = _behaviour(device)
         if behaviour == "unreachable":
             raise TransientDeviceError("the device in memory pretends to be unreachable")
@@ -128,7 +127,8 @@ class FakeDriver:
         observation = self.observe(device)
         with self._lock:
             memory = self._devices.setdefault(device.id, _Memory())
-            if epoch < memory.epoch:
+            known = epoch if device.deployed_epoch is None or device.adopting else device.deployed_epoch
+            if memory.epoch > min(epoch, known):
                 sentence = f"a later owner (epoch {memory.epoch}) has deployed to this device"
                 raise LaterOwner(sentence, epoch=memory.epoch)
             check()

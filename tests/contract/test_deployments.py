@@ -33,7 +33,7 @@ from balancer.core.status import load_balancer_status
 from balancer.core.worker import Worker
 from balancer.db import engine as database
 from balancer.db.leases import SqlLeases, make_owner
-from balancer.db.tables import device_observations, leases
+from balancer.db.tables import device_observations, devices, leases
 from balancer.drivers.registry import Registry
 from balancer.exceptions import CapabilityConflict, Conflict, LeaseLost, NoSuitableDevice, NotFound
 from tests.contract.databases import DatabaseCase, Mariadb, Postgresql, SqliteFile
@@ -209,6 +209,7 @@ class DeploymentsContract(Suite):
         def restore() -> None:
             with database.write(self.engine) as connection:
                 connection.execute(update(leases).values(epoch=0))
+                connection.execute(update(devices).values(deployed_epoch=0))
                 connection.execute(update(device_observations).values(observed_at=0.0))
 
         with database.write(self.engine) as connection:
@@ -227,6 +228,33 @@ class DeploymentsContract(Suite):
         self.service.adopt_device(ADMIN, there.id)
         self.assertIn("applied", self.reconcile(there))
         self.assertEqual("ACTIVE", self.status(balancer))
+
+    def test_a_restored_database_is_noticed_however_long_it_was_at_work_since(self) -> None:
+        """Every claim of a lease counts the epoch up, so that it overtakes what the device remembers."""
+        there = self.register()
+        balancer = self.create()
+        self.reconcile(there)
+        old = self.service.device(ADMIN, there.id).deployed_epoch
+
+        def switched(on: bool) -> changes.Change:
+            return lambda tree: replace(tree, load_balancer=replace(tree.load_balancer, admin_up=on))
+
+        self.service.change(ADMIN, "foo", balancer.id, switched(False))
+        self.reconcile(there)
+        self.assertNotEqual(old, self.service.device(ADMIN, there.id).deployed_epoch)
+        with database.write(self.engine) as connection:
+            connection.execute(update(devices).values(deployed_epoch=old))
+            connection.execute(update(leases).values(epoch=1000))
+        for _ in range(2):
+            self.service.change(ADMIN, "foo", balancer.id, switched(True))
+            self.assertIn("waiting for an adoption", self.reconcile(there))
+            self.service.change(ADMIN, "foo", balancer.id, switched(False))
+            self.assertIn("waiting for an adoption", self.reconcile(there))
+        self.service.adopt_device(ADMIN, there.id)
+        self.assertIn("applied", self.reconcile(there))
+        self.assertEqual("ACTIVE", self.status(balancer))
+        self.service.change(ADMIN, "foo", balancer.id, switched(True))
+        self.assertIn("applied", self.reconcile(there))
 
     # --- placing ---
 

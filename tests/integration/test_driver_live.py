@@ -255,7 +255,7 @@ class TestSurprises(LiveCase):
 
         def lost() -> None:
             calls.append(None)
-            if len(calls) == 3:
+            if len(calls) == 2:
                 raise LeaseLost("lost")
 
         changed = self.with_pool([replace(self.one, weight=7), self.two])

@@ -180,13 +180,14 @@ class HAProxyDriver:
         left = self._left.pop(device.id, None)
         distrust = ""
         # One look more when what is known from the last time does not do.
+        began = _Began(check)
         for _ in range(_ATTEMPTS + 1):
-            check()
             known = left if left is not None and _is_still(left, device) else None
             left = None
             found = known.found if known else self._find(connection, device)
+            began.refuse_later_owner(device, found.sidecar, connection.where)
             application = _Application(
-                connection, device, candidate, epoch, last, check, self._step_timeout, self._idle, found
+                connection, device, candidate, epoch, last, began.check, self._step_timeout, self._idle, found
             )
             try:
                 applied = application.run_known(known) if known else application.run(distrust)
@@ -222,6 +223,25 @@ class HAProxyDriver:
         if owner is not None and not device.adopting:
             raise TerminalDeviceError(deploy.foreign_sentence(connection.where, owner))
         return _Found(host=host, parts=parts, sidecar=sidecar, mark=_mark(connection, device, host, parts))
+
+
+class _Began:
+    """The lease is checked before the first change; from then on the device may remember our own epoch."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+        self._began = False
+
+    def check(self) -> None:
+        self._check()
+        self._began = True
+
+    def refuse_later_owner(self, device: Device, sidecar: Sidecar | None, where: str) -> None:
+        known = device.deployed_epoch
+        if self._began or known is None or device.adopting or sidecar is None or sidecar.device_id != device.id:
+            return
+        if sidecar.epoch > known:
+            raise deploy.later_owner(where, sidecar.epoch)
 
 
 def _is_still(left: _Left, device: Device) -> bool:

@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.Column("vip_ranges", LONG_TEXT, nullable=False),
         sa.Column("extras", LONG_TEXT, nullable=False),
         sa.Column("adopting", sa.Boolean(), nullable=False),
+        sa.Column("deployed_epoch", sa.BigInteger(), nullable=False),
         sa.Column("desired_revision", sa.BigInteger(), nullable=False),
         sa.Column("applied_revision", sa.BigInteger(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
