@@ -623,6 +623,38 @@ class Reservation:
     load_balancer_id: str
 
 
+# --- flavors and availability zones -------------------------------------------
+
+
+class PlacementKind(enum.StrEnum):
+    FLAVOR = "FLAVOR"
+    AVAILABILITY_ZONE = "AVAILABILITY_ZONE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementProfile:
+    """What flavors or zones mean: load balancers are of that `provider` (a device type in lower case) and go where
+    `data`, the text of a JSON object, says."""
+
+    id: str
+    kind: PlacementKind
+    name: str
+    provider: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """A flavor or an availability zone; names are unique among each. One that is not `enabled` cannot be asked for."""
+
+    id: str
+    kind: PlacementKind
+    name: str
+    description: str = ""
+    enabled: bool = True
+    profile_id: str
+
+
 # --- networks ----------------------------------------------------------------
 
 

@@ -21,6 +21,9 @@ from balancer.core.model import (
     LoadBalancer,
     Network,
     Observation,
+    Placement,
+    PlacementKind,
+    PlacementProfile,
     Port,
     Preview,
     QuotaResource,
@@ -141,11 +144,29 @@ class NetworkRows(Protocol):
         """Load balancer id to device id, for each that has the port, deleted ones that still run included."""
 
 
+class PlacementRows(Protocol):
+    """Flavors, availability zones and their profiles within a transaction, in the order of their ids. What is not there
+    raises `NotFound`."""
+
+    def profiles(self, kind: PlacementKind) -> list[PlacementProfile]: ...
+    def profile(self, kind: PlacementKind, profile_id: str) -> PlacementProfile: ...
+    def add_profile(self, profile: PlacementProfile) -> None: ...
+    def save_profile(self, profile: PlacementProfile) -> None: ...
+    def delete_profile(self, profile_id: str) -> None: ...
+    def placements(self, kind: PlacementKind) -> list[Placement]: ...
+    def placement(self, kind: PlacementKind, placement_id: str) -> Placement: ...
+    def add_placement(self, placement: Placement) -> None: ...
+    def save_placement(self, placement: Placement) -> None: ...
+    def delete_placement(self, placement_id: str) -> None: ...
+
+
 class Transaction(Protocol):
     """One transaction of the repository: everything or nothing. It holds nothing but SQL."""
 
     @property
     def networks(self) -> NetworkRows: ...
+    @property
+    def placements(self) -> PlacementRows: ...
 
     def undone(self) -> AbstractContextManager[None]:
         """What is written in the block is there until its end, and is undone then."""

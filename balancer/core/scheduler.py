@@ -98,10 +98,14 @@ def _field_of(need: str) -> str:
 
 
 def filter_served(tree: Tree, option: Option) -> Refusal | None:
-    """Its addresses must be of subnets that reach the device. Always asked, whatever the configuration names."""
+    """Its addresses must be of subnets that reach the device, and the device one of those that its flavor and its
+    availability zone name. Always asked, whatever the configuration names."""
     if option.serves:
         return None
-    sentence = "does not serve the subnet of its addresses, or has not the one that is shared"
+    if tree.load_balancer.flavor_id is None and tree.load_balancer.availability_zone is None:
+        sentence = "does not serve the subnet of its addresses, or has not the one that is shared"
+    else:
+        sentence = "is not of its flavor or availability zone, or does not serve the subnet of its addresses"
     return Refusal(sentence, field="virtual_ips")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from balancer.core import moves, preview, quotas, rules, tenants
+from balancer.core import moves, placements, preview, quotas, rules, tenants
 from balancer.core.changes import Change
 from balancer.core.model import (
     WHOLE,
@@ -90,6 +90,7 @@ class Service:
         self._confines = confines
         self._device_types = tuple(device_types)
         self.networks = NetworkService(repository)
+        self.placements = placements.PlacementService(repository, self._check_provider)
         self._memory = Memory()
 
     # --- devices ---------------------------------------------------------------
@@ -335,6 +336,7 @@ class Service:
         _require_project(caller, tree.load_balancer.project_id)
         self._check_provider(tree.load_balancer.provider)
         with self._repository.write() as tx:
+            tree = replace(tree, load_balancer=placements.settle(tx.placements, tree.load_balancer))
             tree = self._with_addresses(tx, caller, tree, ())
             rules.check(tree)
             self._check_members(tx, caller, tree.load_balancer, None)
@@ -600,7 +602,7 @@ class Service:
             if each.load_balancer_id != balancer.id
         }
         counts = tx.load_balancer_counts()
-        served_at = self._networks.device_ids(tx, balancer)
+        served_at = self._served_at(tx, balancer)
         options = []
         for device in devices:
             offer = self._offer(device)
@@ -619,6 +621,15 @@ class Service:
                 )
             )
         return options
+
+    def _served_at(self, tx: Transaction, balancer: LoadBalancer) -> frozenset[str] | None:
+        """The devices that can serve its addresses and are of its flavor and zone; None: all."""
+        some = [
+            each
+            for each in (self._networks.device_ids(tx, balancer), placements.device_ids(tx, balancer))
+            if each is not None
+        ]
+        return frozenset.intersection(*some) if some else None
 
     def _option(self, tx: Transaction, caller: Caller, tree: Tree, device: Device) -> Option | None:
         return next(iter(self._options(tx, caller, tree, [device])), None)
@@ -665,7 +676,7 @@ class Service:
         in_trouble = old.error is not None or _in_trouble(device)
         if server is not None and in_trouble and self._may_take(tx, caller, tree, server):
             return server
-        served_at = self._networks.device_ids(tx, tree.load_balancer)
+        served_at = self._served_at(tx, tree.load_balancer)
         serves = served_at is None or device.id in served_at
         # What an administrator took from a device's capabilities is for what comes, not for what is there.
         refusal = None if serves and needs(tree) == needs(before) else self._refusal(tree, device, serves=serves)

@@ -305,6 +305,30 @@ fixed_ips = Table(
     Index(None, "address"),
 )
 
+# --- flavors and availability zones ----------------------------------------------------
+
+placement_profiles = Table(
+    "placement_profiles",
+    metadata,
+    _id(),
+    _word("kind", 32),
+    _word("name"),
+    _word("provider"),
+    _text("data"),
+)
+
+placements = Table(
+    "placements",
+    metadata,
+    _id(),
+    _word("kind", 32),
+    _word("name"),
+    _text("description"),
+    _flag("enabled"),
+    Column("profile_id", sa.String(32), ForeignKey("placement_profiles.id"), nullable=False, index=True),
+    UniqueConstraint("kind", "name"),
+)
+
 # --- load balancers ------------------------------------------------------------------
 
 load_balancers = Table(

@@ -59,6 +59,7 @@ from balancer.db.engine import db_now, locks_rows
 from balancer.db.leases import is_gone
 from balancer.db.mapping import Children, Row, Values
 from balancer.db.networks import SqlNetworkRows
+from balancer.db.placements import SqlPlacementRows
 from balancer.db.secrets import Secrets
 from balancer.db.secrets import lock as lock_keys
 from balancer.db.tables import (
@@ -114,6 +115,7 @@ class SqlTransaction:
         self._locked: set[str] = set()
         self._now = datetime.now(UTC)
         """The one time of all that this transaction makes or changes."""
+        self.placements = SqlPlacementRows(connection)
         self.networks = SqlNetworkRows(connection, locking=self._locking, now=self._now)
 
     @contextlib.contextmanager

@@ -54,6 +54,17 @@ TAKES: Mapping[str, Mapping[str, str]] = {
     "quotas/{project_id}": {"GET": "read_quota", "PUT": "write_quota", "DELETE": "write_quota"},
     "quotas/{project_id}/default": {"GET": "read_quota"},
     "providers": {"GET": "read"},
+    **{f"{each}s": {"GET": "read", "POST": "admin"} for each in ("flavor", "availabilityzone")},
+    **{
+        f"{each}s/{{id}}": {"GET": "read", "PUT": "admin", "DELETE": "admin"} for each in ("flavor", "availabilityzone")
+    },
+    **{f"{each}profiles": {"GET": "admin", "POST": "admin"} for each in ("flavor", "availabilityzone")},
+    **{
+        f"{each}profiles/{{id}}": {"GET": "admin", "PUT": "admin", "DELETE": "admin"}
+        for each in ("flavor", "availabilityzone")
+    },
+    "providers/{provider}/flavor_capabilities": {"GET": "admin"},
+    "providers/{provider}/availability_zone_capabilities": {"GET": "admin"},
 }
 AMPHORAE: Mapping[str, Mapping[str, str]] = {
     "amphorae": {"GET": "admin"},
@@ -85,7 +96,23 @@ class TestRoles(LbaasCase):
             "healthmonitors": self.monitor["id"],
             "l7policies": self.policy["id"],
             "rules": self.rule["id"],
+            **self.add_choices(),
         }
+
+    def add_choices(self) -> dict[str, str]:
+        """What the paths of flavors and zones are filled with."""
+        ids: dict[str, str] = {}
+        self.app, guarded = self.open_app, self.app
+        for kind, key in (("flavor", "flavor"), ("availabilityzone", "availability_zone")):
+            profile = self.post(
+                f"{kind}profiles",
+                f"{key}{'' if kind == 'flavor' else '_'}profile",
+                **{"name": "p", "provider_name": "dummy", f"{key}_data": "{}"},
+            )
+            made = self.post(f"{kind}s", key, **{"name": "n", f"{key}_profile_id": profile["id"]})
+            ids |= {f"{kind}profiles": profile["id"], f"{kind}s": made.get("id", "n")}
+        self.app = guarded
+        return ids
 
     def ask(self, token: Token, method: str, path: str, body: Any = None) -> Answer:
         return self.call(method, f"{V2}/{path}", body, environ=token.environ())
@@ -94,7 +121,9 @@ class TestRoles(LbaasCase):
         parts = template.split("/")
         if "{id}" in parts:
             parts[parts.index("{id}")] = self.ids[parts[parts.index("{id}") - 1]]
-        return "/".join(parts).format(pool_id=self.pool["id"], l7policy_id=self.policy["id"], project_id="foo")
+        return "/".join(parts).format(
+            pool_id=self.pool["id"], l7policy_id=self.policy["id"], project_id="foo", provider="dummy"
+        )
 
     def test_the_table_above_is_what_is_served(self) -> None:
         served = {
@@ -140,7 +169,7 @@ class TestRoles(LbaasCase):
         names = {"members": "member", "l7policies": "l7policy", "rules": "rule"}
         before = self.rows()
         for template, methods in TAKES.items():
-            if template.startswith(("quotas", "providers")):
+            if template.startswith(("quotas", "providers", "flavor", "availability")):
                 continue
             for method, right in methods.items():
                 plural = template.replace("/{id}", "").rpartition("/")[2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.functional.case import DEVICE
 from tests.functional.lbaas_v2 import V2, Body, LbaasCase
 
@@ -112,3 +114,128 @@ class TestFailover(LbaasCase):
         self.assertEqual("ACTIVE", self.settled(path, "loadbalancer")["provisioning_status"])
         self.assertEqual(other, self.device_of(balancer))
         self.refused(404, "PUT", "loadbalancers/x/failover")
+
+
+class TestFlavors(LbaasCase):
+    worker = False
+
+    def add_profile(self, data: str = "{}", **fields: Any) -> Body:
+        values = {"name": "profile", "provider_name": "dummy", "flavor_data": data}
+        return self.post("flavorprofiles", "flavorprofile", **{**values, **fields})
+
+    def add_flavor(self, profile: Body, **fields: Any) -> Body:
+        return self.post("flavors", "flavor", **{"name": "gold", "flavor_profile_id": profile["id"], **fields})
+
+    def test_profiles(self) -> None:
+        data = '{"devices": "HAP-001"}'
+        made = self.add_profile(data)
+        expected = {"id": made["id"], "name": "profile", "provider_name": "dummy", "flavor_data": data}
+        self.assertEqual(expected, made)
+        path = f"flavorprofiles/{made['id']}"
+        self.assertEqual(made, self.show(path, "flavorprofile"))
+        body = self.get(f"{V2}/flavorprofiles?fields=name")
+        self.assertEqual({"flavorprofiles": [{"name": "profile"}], "flavorprofile_links": []}, body)
+        self.assertEqual("new", self.put(path, "flavorprofile", name="new", flavor_data="{}")["name"])
+        for fields, status in (
+            ({"flavor_data": "{"}, 400),
+            ({"flavor_data": "[]"}, 400),
+            ({"flavor_data": '{"devices": 5}'}, 400),
+            ({"flavor_data": '{"loadbalancer_topology": "SINGLE"}'}, 501),
+            ({"provider_name": "cloud"}, 400),
+            ({"name": None}, 400),
+        ):
+            self.refused(status, "PUT", path, {"flavorprofile": fields})
+            values = {"name": "p", "provider_name": "dummy", "flavor_data": "{}", **fields}
+            self.refused(status, "POST", "flavorprofiles", {"flavorprofile": values})
+        flavor = self.add_flavor(made)
+        self.refused(409, "DELETE", path)
+        self.refused(409, "PUT", path, {"flavorprofile": {"flavor_data": data}})
+        self.put(path, "flavorprofile", name="newer")
+        self.remove(f"flavors/{flavor['id']}")
+        self.remove(path)
+        self.refused(404, "GET", "flavorprofiles/00000000-0000-0000-0000-000000000000")
+
+    def test_flavors(self) -> None:
+        profile = self.add_profile()
+        made = self.add_flavor(profile, description="d")
+        expected = {"name": "gold", "description": "d", "enabled": True, "flavor_profile_id": profile["id"]}
+        self.assertEqual({"id": made["id"], **expected}, made)
+        path = f"flavors/{made['id']}"
+        body = {"flavor": {"name": "gold", "flavor_profile_id": profile["id"]}}
+        self.refused(409, "POST", "flavors", body)
+        body["flavor"] |= {"name": "silver", "flavor_profile_id": self.subnet_id}
+        self.refused(400, "POST", "flavors", body)
+        other = self.add_flavor(profile, name="silver", enabled=False)
+        self.assertEqual([made], self.listed("flavors?enabled=true"))
+        self.assertEqual([other], self.listed("flavors?name=silver"))
+        self.assertEqual(["silver", "gold"], [each["name"] for each in self.listed("flavors?sort=name:desc")])
+        changed = self.put(path, "flavor", name="platinum", enabled="False", description=None)
+        self.assertEqual(("platinum", False, ""), (changed["name"], changed["enabled"], changed["description"]))
+        self.refused(400, "PUT", path, {"flavor": {"flavor_profile_id": profile["id"]}})
+        self.refused(409, "PUT", path, {"flavor": {"name": "silver"}})
+        self.remove(path)
+
+    def test_they_choose_devices(self) -> None:
+        other = self.register(name="HAP-002", ip="192.0.2.11", supports_ipv6=1)
+        by_name = self.add_flavor(self.add_profile('{"devices": "HAP-002, HAP-003"}'))
+        made = self.add_balancer(flavor_id=by_name["id"])
+        self.assertEqual((by_name["id"], "dummy"), (made["flavor_id"], made["provider"]))
+        self.assertEqual(other, self.device_of(made))
+        self.refused(409, "DELETE", f"flavors/{by_name['id']}")
+        nowhere = self.add_flavor(self.add_profile('{"devices": "HAP-009"}'), name="nowhere")
+        disabled = self.add_flavor(self.add_profile(), name="disabled", enabled=False)
+        for fields, status in (
+            ({"flavor_id": nowhere["id"]}, 503),
+            ({"flavor_id": disabled["id"]}, 400),
+            ({"flavor_id": self.subnet_id}, 400),
+            ({"flavor_id": by_name["id"], "provider": "haproxy"}, 400),
+            ({"availability_zone": "mars"}, 400),
+        ):
+            body = {"loadbalancer": {"vip_subnet_id": self.subnet_id, **fields}}
+            with self.subTest(fields):
+                self.refused(status, "POST", "loadbalancers", body)
+        self.remove(f"loadbalancers/{made['id']}")
+        self.remove(f"flavors/{by_name['id']}")
+
+    def device_of(self, balancer: Body) -> str:
+        with self.repository.read() as tx:
+            return tx.load_balancer(balancer["id"].replace("-", "")).device_id
+
+    def test_zones_go_by_their_names(self) -> None:
+        other = self.register(name="HAP-002", ip="192.0.2.11", supports_ipv6=1)
+        profile = self.post(
+            "availabilityzoneprofiles",
+            "availability_zone_profile",
+            name="p",
+            provider_name="dummy",
+            availability_zone_data=f'{{"devices": "{other}"}}',
+        )
+        body = self.get(f"{V2}/availabilityzoneprofiles")
+        self.assertEqual({"availability_zone_profiles": [profile], "availability_zone_profile_links": []}, body)
+        made = self.post(
+            "availabilityzones", "availability_zone", name="az b", availability_zone_profile_id=profile["id"]
+        )
+        expected = {"description": "", "enabled": True, "availability_zone_profile_id": profile["id"]}
+        self.assertEqual({"name": "az b", **expected}, made)
+        self.post("availabilityzones", "availability_zone", name="az a", availability_zone_profile_id=profile["id"])
+        body = self.get(f"{V2}/availabilityzones")
+        self.assertEqual(["az a", "az b"], [each["name"] for each in body["availability_zones"]])
+        self.assertEqual([], body["availability_zones_links"])
+        path = "availabilityzones/az%20b"
+        self.assertEqual(made, self.show(path, "availability_zone"))
+        self.assertEqual("d", self.put(path, "availability_zone", description="d")["description"])
+        self.refused(400, "PUT", path, {"availability_zone": {"name": "other"}})
+        balancer = self.add_balancer(availability_zone="az b")
+        self.assertEqual(("az b", other), (balancer["availability_zone"], self.device_of(balancer)))
+        self.refused(409, "DELETE", path)
+        self.remove(f"loadbalancers/{balancer['id']}")
+        self.remove(path)
+
+    def test_capabilities(self) -> None:
+        for kind in ("flavor", "availability_zone"):
+            path, key = f"{V2}/providers/dummy/{kind}_capabilities", f"{kind}_capabilities"
+            (capability,) = self.get(path)[key]
+            self.assertEqual({"name", "description"}, set(capability))
+            self.assertEqual([{"name": "devices"}], self.get(f"{path}?name=devices&fields=name")[key])
+            self.assertEqual([], self.get(f"{path}?name=other")[key])
+            self.refused(400, "GET", f"providers/cloud/{kind}_capabilities")

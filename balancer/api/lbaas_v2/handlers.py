@@ -27,8 +27,11 @@ from balancer.core.model import (
     Listener,
     LoadBalancer,
     Member,
+    Placement,
+    PlacementKind,
     Pool,
 )
+from balancer.core.placements import CAPABILITIES
 from balancer.core.service import Service
 from balancer.core.shown import Shown
 from balancer.exceptions import InvalidInput, NotFound
@@ -107,6 +110,43 @@ L7_RULE = Kind(
         rule for each in balancer.listeners for policy in each.l7_policies for rule in policy.rules
     ],
     view=views.l7_rule,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choices:
+    """Flavors, or availability zones: the words of both."""
+
+    kind: PlacementKind
+    resource: Resource
+    profile: Resource
+    noun: str
+    profile_noun: str
+    profile_id: str
+    data: str
+    named: bool
+    """Whether paths have its name instead of its id."""
+
+
+FLAVORS = Choices(
+    kind=PlacementKind.FLAVOR,
+    resource=schemas.FLAVOR,
+    profile=schemas.FLAVOR_PROFILE,
+    noun="Flavor",
+    profile_noun="Flavor Profile",
+    profile_id="flavor_profile_id",
+    data="flavor_data",
+    named=False,
+)
+ZONES = Choices(
+    kind=PlacementKind.AVAILABILITY_ZONE,
+    resource=schemas.AVAILABILITY_ZONE,
+    profile=schemas.AVAILABILITY_ZONE_PROFILE,
+    noun="Availability Zone",
+    profile_noun="Availability Zone Profile",
+    profile_id="availability_zone_profile_id",
+    data="availability_zone_data",
+    named=True,
 )
 
 
@@ -413,6 +453,95 @@ class Handlers:
         raise NotFound("Amphora", request.part("id"))
 
 
+# --- flavors and availability zones -----------------------------------------------
+
+
+class ChoiceHandlers:
+    """Of flavors, or of availability zones, and of their profiles."""
+
+    def __init__(self, service: Service, choices: Choices) -> None:
+        self._service = service
+        self._of = choices
+
+    def list_all(self, request: Request) -> webob.Response:
+        of = self._of
+        key = "name" if of.named else "id"
+        found = self._service.placements.placements(request.caller, of.kind)
+        items = sorted((self._view(each) for each in found), key=lambda view: str(view[key]))
+        return _plain_list(request, of.resource, items, told_apart=key)
+
+    def show(self, request: Request) -> webob.Response:
+        return _one_view(request, self._of.resource, self._view(self._found(request)))
+
+    def create(self, request: Request) -> webob.Response:
+        of = self._of
+        wanted = parse.placement(request.json_object(), of.resource, of.kind, of.profile_id)
+        made = self._service.placements.add_placement(request.caller, wanted)
+        return reply({of.resource.name: self._view(made)}, HTTPStatus.CREATED)
+
+    def change(self, request: Request) -> webob.Response:
+        of = self._of
+        change = parse.placement_change(request.json_object(), of.resource)
+        changed = self._service.placements.change_placement(request.caller, of.kind, self._found(request).id, change)
+        return reply({of.resource.name: self._view(changed)})
+
+    def remove(self, request: Request) -> webob.Response:
+        self._service.placements.remove_placement(request.caller, self._of.kind, self._found(request).id)
+        return _gone()
+
+    def _view(self, item: Placement) -> View:
+        return views.placement(item, self._of.resource, self._of.profile_id)
+
+    def _found(self, request: Request) -> Placement:
+        name = request.part("id")
+        wanted = name if self._of.named else parse.path_id(self._of.noun, name)
+        for each in self._service.placements.placements(request.caller, self._of.kind):
+            if wanted == (each.name if self._of.named else each.id):
+                return each
+        raise NotFound(self._of.noun, name)
+
+    # --- profiles ---
+
+    def list_profiles(self, request: Request) -> webob.Response:
+        of = self._of
+        items = [views.profile(each, of.data) for each in self._service.placements.profiles(request.caller, of.kind)]
+        return _plain_list(request, of.profile, items)
+
+    def show_profile(self, request: Request) -> webob.Response:
+        of = self._of
+        found = self._service.placements.profile(request.caller, of.kind, self._profile_id(request))
+        return _one_view(request, of.profile, views.profile(found, of.data))
+
+    def create_profile(self, request: Request) -> webob.Response:
+        of = self._of
+        wanted = parse.profile(request.json_object(), of.profile, of.kind, of.data)
+        made = self._service.placements.add_profile(request.caller, wanted)
+        return reply({of.profile.name: views.profile(made, of.data)}, HTTPStatus.CREATED)
+
+    def change_profile(self, request: Request) -> webob.Response:
+        of = self._of
+        change = parse.profile_change(request.json_object(), of.profile, of.data)
+        changed = self._service.placements.change_profile(request.caller, of.kind, self._profile_id(request), change)
+        return reply({of.profile.name: views.profile(changed, of.data)})
+
+    def remove_profile(self, request: Request) -> webob.Response:
+        self._service.placements.remove_profile(request.caller, self._of.kind, self._profile_id(request))
+        return _gone()
+
+    def _profile_id(self, request: Request) -> str:
+        return parse.path_id(self._of.profile_noun, request.part("id"))
+
+    def list_capabilities(self, request: Request) -> webob.Response:
+        """What the data of profiles may say."""
+        provider = request.part("provider").lower()
+        if provider not in self._service.providers() and provider not in schemas.ANY_PROVIDER:
+            raise InvalidInput(f"There is no provider {provider}", field="provider")
+        wanted = listing.read(request.query_string, schemas.CAPABILITY.filters())
+        items = (Item(view={"name": name, "description": says}) for name, says in CAPABILITIES.items())
+        key = "flavor_capabilities" if self._of is FLAVORS else "availability_zone_capabilities"
+        return reply({key: wanted.page(items, request.path_url, told_apart="name")[0]})
+
+
 # --- requests and replies ---------------------------------------------------------
 
 
@@ -459,9 +588,23 @@ def _listed(request: Request, kind: Kind, wanted: listing.Listing, items: Iterab
     return reply({kind.resource.plural: found, kind.resource.links_key: links})
 
 
+def _plain_list(
+    request: Request, resource: Resource, found: Iterable[View], *, told_apart: str = "id"
+) -> webob.Response:
+    """Of objects that have no times."""
+    marker = Uuid() if told_apart == "id" else None
+    wanted = listing.read(request.query_string, resource.filters(), ignored=("verbose",), marker=marker)
+    page, links = wanted.page((Item(view=view) for view in found), request.path_url, told_apart=told_apart)
+    return reply({resource.plural: page, resource.links_key: links})
+
+
 def _one(request: Request, kind: Kind, view: View) -> webob.Response:
+    return _one_view(request, kind.resource, view)
+
+
+def _one_view(request: Request, resource: Resource, view: View) -> webob.Response:
     fields = listing.fields_of(request.query_string)
-    return reply({kind.resource.name: listing.choose(view, fields)})
+    return reply({resource.name: listing.choose(view, fields)})
 
 
 def _gone() -> webob.Response:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
-from balancer.api.attributes import Uuid
+from balancer.api.attributes import Resource, Uuid
 from balancer.api.lbaas_v2 import schemas
 from balancer.core import changes
 from balancer.core.changes import Change
@@ -25,6 +25,9 @@ from balancer.core.model import (
     Member,
     MonitorType,
     PersistenceKind,
+    Placement,
+    PlacementKind,
+    PlacementProfile,
     Pool,
     Protocol,
     QuotaResource,
@@ -506,3 +509,37 @@ def quota_change(body: Body) -> dict[QuotaResource, int | None]:
         if changed.setdefault(resource, limit) != limit:
             raise InvalidInput(f"{name} contradicts its other spelling", field=name)
     return changed
+
+
+# --- flavors and availability zones -------------------------------------
+
+
+def profile(body: Body, resource: Resource, kind: PlacementKind, data: str) -> PlacementProfile:
+    values = resource.created(body)
+    return PlacementProfile(
+        id=new_id(), kind=kind, name=values["name"], provider=values["provider_name"].lower(), data=values[data]
+    )
+
+
+def profile_change(body: Body, resource: Resource, data: str) -> Callable[[PlacementProfile], PlacementProfile]:
+    values = resource.changed(body)
+    fields = _pick(values, {"name": "name", "data": data})
+    if "provider_name" in values:
+        fields["provider"] = values["provider_name"].lower()
+    return lambda old: replace(old, **fields)
+
+
+def placement(body: Body, resource: Resource, kind: PlacementKind, profile_id: str) -> Placement:
+    values = resource.created(body)
+    return Placement(
+        id=new_id(),
+        kind=kind,
+        profile_id=values[profile_id],
+        **_pick(values, {"name": "name", "description": "description", "enabled": "enabled"}),
+    )
+
+
+def placement_change(body: Body, resource: Resource) -> Callable[[Placement], Placement]:
+    values = resource.changed(body)
+    names = {"name": "name", "description": "description", "enabled": "enabled"}
+    return lambda old: replace(old, **_pick(values, names))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from balancer.api.lbaas_v2 import handlers
-from balancer.api.lbaas_v2.handlers import Handlers
+from balancer.api.lbaas_v2.handlers import ChoiceHandlers, Choices, Handlers
 from balancer.api.policy import ADMIN, READ, READ_MEMBER, READ_QUOTA, WRITE, WRITE_QUOTA
 from balancer.api.wsgi import Guard, Handler, Request, Route, Table
 from balancer.config import Settings
@@ -97,6 +97,15 @@ def table(service: Service, settings: Settings) -> Table:
         },
         "/quotas/{project_id}/default": {"GET": read_quota("quota:get_defaults", does.show_default_quota)},
         "/providers": {"GET": read("provider:get_all", does.list_providers)},
+        **_choices(service, handlers.FLAVORS, "flavors", "flavorprofiles", "flavor", "flavor-profile"),
+        **_choices(
+            service,
+            handlers.ZONES,
+            "availabilityzones",
+            "availabilityzoneprofiles",
+            "availability-zone",
+            "availability-zone-profile",
+        ),
     }
     below = {f"/{{api}}/lbaas{path}": methods for path, methods in paths.items()}
     # Octavia's own, for whoever looks for its virtual machines.
@@ -112,6 +121,35 @@ def table(service: Service, settings: Settings) -> Table:
         f"{amphora}/config": {"PUT": admin("amphora:put_config", does.refuse_amphora)},
     }
     return {path: {method: _negotiated(route) for method, route in methods.items()} for path, methods in below.items()}
+
+
+def _choices(
+    service: Service, choices: Choices, path: str, profiles: str, rule: str, profile_rule: str
+) -> dict[str, dict[str, Route]]:
+    does = ChoiceHandlers(service, choices)
+    return {
+        f"/{path}": {
+            "GET": read(f"{rule}:get_all", does.list_all),
+            "POST": admin(f"{rule}:post", does.create),
+        },
+        f"/{path}/{{id}}": {
+            "GET": read(f"{rule}:get_one", does.show),
+            "PUT": admin(f"{rule}:put", does.change),
+            "DELETE": admin(f"{rule}:delete", does.remove),
+        },
+        f"/{profiles}": {
+            "GET": admin(f"{profile_rule}:get_all", does.list_profiles),
+            "POST": admin(f"{profile_rule}:post", does.create_profile),
+        },
+        f"/{profiles}/{{id}}": {
+            "GET": admin(f"{profile_rule}:get_one", does.show_profile),
+            "PUT": admin(f"{profile_rule}:put", does.change_profile),
+            "DELETE": admin(f"{profile_rule}:delete", does.remove_profile),
+        },
+        f"/providers/{{provider}}/{rule.replace('-', '_')}_capabilities": {
+            "GET": admin(f"provider-{rule}:get_all", does.list_capabilities),
+        },
+    }
 
 
 def _negotiated(route: Route) -> Route:

@@ -686,6 +686,76 @@ PROVIDER = Resource(
     },
 )
 
+# --- flavors and availability zones ----------------------------------------------------
+
+
+def _profile(name: str, title: str, data: str, links: str) -> Resource:
+    return Resource(
+        name=name,
+        plural=f"{name}s",
+        title=title,
+        links=links,
+        attributes={
+            "id": Attribute(kind=Uuid(), says="The id."),
+            "name": Attribute(
+                kind=Text(), says="A name, for people.", create=True, required=True, update=True, null=REFUSED
+            ),
+            "provider_name": Attribute(
+                kind=Text(shortest=1), says="The provider.", create=True, required=True, update=True, null=REFUSED
+            ),
+            data: Attribute(
+                kind=Text(longest=4096),
+                says='JSON as text: `{"devices": "HAP-001,HAP-002"}`, names or ids; `{}` is all of the provider.',
+                create=True,
+                required=True,
+                update=True,
+                null=REFUSED,
+            ),
+        },
+    )
+
+
+def _placement(name: str, title: str, profile: str, *, renamed: bool) -> Resource:
+    attributes = {
+        "id": Attribute(kind=Uuid(), says="The id."),
+        "name": Attribute(
+            kind=Text(shortest=1), says="A name of its own.", create=True, required=True, update=renamed, null=REFUSED
+        ),
+        "description": _description(),
+        "enabled": Attribute(
+            kind=Boolean(),
+            says="Whether new load balancers can have it.",
+            create=True,
+            update=True,
+            default=True,
+            null=True,
+        ),
+        profile: Attribute(kind=Uuid(), says="The profile.", create=True, required=True),
+    }
+    if not renamed:
+        del attributes["id"]
+    return Resource(name=name, plural=f"{name}s", title=title, attributes=attributes)
+
+
+FLAVOR_PROFILE = _profile("flavorprofile", "Flavor profile", "flavor_data", "flavorprofile_links")
+FLAVOR = _placement("flavor", "Flavor", "flavor_profile_id", renamed=True)
+AVAILABILITY_ZONE_PROFILE = _profile(
+    "availability_zone_profile",
+    "Availability zone profile",
+    "availability_zone_data",
+    "availability_zone_profile_links",
+)
+AVAILABILITY_ZONE = _placement("availability_zone", "Availability zone", "availability_zone_profile_id", renamed=False)
+CAPABILITY = Resource(
+    name="capability",
+    plural="capabilities",
+    title="Capability",
+    attributes={
+        "name": Attribute(kind=Text(), says="A key of the data of profiles."),
+        "description": Attribute(kind=Text(), says="What it means."),
+    },
+)
+
 REFERENCE = (
     LOAD_BALANCER,
     ADDITIONAL_VIP,
@@ -698,6 +768,11 @@ REFERENCE = (
     L7_RULE,
     QUOTA,
     PROVIDER,
+    FLAVOR,
+    FLAVOR_PROFILE,
+    AVAILABILITY_ZONE,
+    AVAILABILITY_ZONE_PROFILE,
+    CAPABILITY,
 )
 """What the documentation tells, in this order."""
 

@@ -19,6 +19,8 @@ from balancer.core.model import (
     LoadBalancer,
     Member,
     OperatingStatus,
+    Placement,
+    PlacementProfile,
     Pool,
     Quotas,
     SessionPersistence,
@@ -386,3 +388,23 @@ def quota(project_id: str | None, limits: Quotas) -> View:
     """What has no limit of its own is null. No project: the limits alone."""
     shown = {name: limits.get(resource) for name, resource in schemas.QUOTA_RESOURCES.items()}
     return shown if project_id is None else {"project_id": project_id, "tenant_id": project_id, **shown}
+
+
+# --- flavors and availability zones ---------------------------------------
+
+
+def profile(item: PlacementProfile, data: str) -> View:
+    return {"id": show_uuid(item.id), "name": item.name, "provider_name": item.provider, data: item.data}
+
+
+def placement(item: Placement, resource: Resource, profile_id: str) -> View:
+    return _shown(
+        resource,
+        {
+            "id": show_uuid(item.id),
+            "name": item.name,
+            "description": item.description,
+            "enabled": item.enabled,
+            profile_id: show_uuid(item.profile_id),
+        },
+    )

@@ -262,6 +262,28 @@ def upgrade() -> None:
     op.create_index("ix_reservations_load_balancer_id", "reservations", ["load_balancer_id"])
     op.create_index("ix_reservations_port_address", "reservations", ["port", "address"])
     op.create_table(
+        "placement_profiles",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("provider", sa.String(length=255), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_placement_profiles"),
+    )
+    op.create_table(
+        "placements",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("profile_id", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(["profile_id"], ["placement_profiles.id"], name="fk_placements_profile_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_placements"),
+        sa.UniqueConstraint("kind", "name", name="uq_placements_kind_name"),
+    )
+    op.create_index("ix_placements_profile_id", "placements", ["profile_id"])
+    op.create_table(
         "pools",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("load_balancer_id", sa.String(length=32), nullable=False),
@@ -489,6 +511,8 @@ def downgrade() -> None:
     op.drop_table("listeners")
     op.drop_table("virtual_ips")
     op.drop_table("pools")
+    op.drop_table("placements")
+    op.drop_table("placement_profiles")
     op.drop_table("reservations")
     op.drop_table("accepted_blocks")
     op.drop_table("load_balancers")
