@@ -14,17 +14,19 @@ from balancer.core.service import Service
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A dialect in the version document. `path` is where it begins. `updated`: when the dialect's authors published
-    that version, None for our own."""
+    """A dialect in the version document. `path` is where it begins, or where its description is when `rel` says so.
+    `updated`: when the dialect's authors published that version, None for our own."""
 
     id: str
     status: str
     path: str
+    rel: str = "self"
     updated: str | None = None
 
 
-# Clients of Octavia take the highest one that is current for what the server can do.
-BALANCER_V1 = Version(id="v1.0", status="SUPPORTED", path="/")
+# Clients of Octavia take the highest one that is current for what the server can do. But one whose `self` is the very
+# address that they were given they take before all others, so this one, which begins there, has none.
+BALANCER_V1 = Version(id="v1.0", status="SUPPORTED", path="/openapi.json", rel="describedby")
 _LBAAS_V2_DATES = (
     "2016-12-11T00:00:00Z",
     "2018-04-20T00:00:00Z",
@@ -76,7 +78,7 @@ def table(service: Service) -> Table:
                         "id": version.id,
                         "status": version.status,
                         **({"updated": version.updated} if version.updated else {}),
-                        "links": [{"rel": "self", "href": base + version.path}],
+                        "links": [{"rel": version.rel, "href": base + version.path}],
                     }
                     for version in MOUNTED
                 ]

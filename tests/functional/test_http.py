@@ -17,7 +17,7 @@ class TestRoutes(ApiCase):
     def test_version_document(self) -> None:
         answer = self.call("GET", "http://api.example.org:8181/")
         self.assertEqual(200, answer.status)
-        link = {"rel": "self", "href": "http://api.example.org:8181/"}
+        link = {"rel": "describedby", "href": "http://api.example.org:8181/openapi.json"}
         self.assertIn({"id": "v1.0", "status": "SUPPORTED", "links": [link]}, answer.json["versions"])
 
     def test_unknown_paths(self) -> None:
