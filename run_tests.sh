@@ -123,7 +123,7 @@ run_named() {
 
 if [ -n "$beside_names" ] && [ -n "$names" ]; then
     parts=$(mktemp -d) || exit 1
-    run_named "$parts/beside" "$beside_names" >"$parts/output" &
+    run_named "$parts/beside" "$beside_names" >"$parts/output" 2>&1 &
     beside_pid=$!
     trap 'kill "$beside_pid" 2>/dev/null; finish' EXIT
     # shellcheck disable=SC2086
