@@ -147,6 +147,19 @@ WORKER_OPTS: tuple[cfg.Opt, ...] = (
     cfg.IntOpt("keep_deployments", default=100, min=1, help="Deployments of each device that stay in its history."),
 )
 
+DRIFT_OPTS: tuple[cfg.Opt, ...] = (
+    cfg.StrOpt(
+        "repair",
+        default="manual",
+        choices=[
+            ("manual", "it is shown, and stays until the next deployment or POST /devices/ID/resync"),
+            ("automatic", "it is put back within one observation interval"),
+        ],
+        help="What is done when somebody edits or removes the generated part of a device's configuration. Missing "
+        "addresses and a HAProxy that does not run are put right in any case.",
+    ),
+)
+
 SSH_OPTS: tuple[cfg.Opt, ...] = (
     cfg.FloatOpt("connect_timeout", default=5.0, min=0.1, help="Seconds to wait for a device's SSH server."),
     cfg.FloatOpt(
@@ -221,6 +234,7 @@ GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "api": API_OPTS,
     "worker": WORKER_OPTS,
     "ssh": SSH_OPTS,
+    "drift": DRIFT_OPTS,
     "quotas": QUOTA_OPTS,
     "network": NETWORK_OPTS,
     "oslo_policy": POLICY_OPTS,
@@ -277,6 +291,11 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DriftSettings:
+    repair: str = "manual"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration. Times are seconds. `quotas` maps what is limited to the number that a project may have
     of it, -1 any. `config_files` are those it was read from."""
@@ -296,6 +315,7 @@ class Settings:
     api: ApiSettings = ApiSettings()
     worker: WorkerSettings = WorkerSettings()
     ssh: SshSettings = SshSettings()
+    drift: DriftSettings = DriftSettings()
     quotas: Mapping[str, int] = field(default_factory=dict)
     network: NetworkSettings = NetworkSettings()
     policy_file: str | None = None
@@ -386,6 +406,7 @@ def _freeze(conf: cfg.ConfigOpts, weights: Mapping[str, float]) -> Settings:
         api=ApiSettings(**{opt.name: conf.api[opt.name] for opt in API_OPTS}),
         worker=WorkerSettings(**{opt.name: conf.worker[opt.name] for opt in WORKER_OPTS}),
         ssh=SshSettings(**{opt.name: conf.ssh[opt.name] for opt in SSH_OPTS}),
+        drift=DriftSettings(**{opt.name: conf.drift[opt.name] for opt in DRIFT_OPTS}),
         quotas={opt.name: conf.quotas[opt.name] for opt in QUOTA_OPTS},
         key_file=conf.secrets.key_file,
         forbidden_member_ranges=tuple(conf.tenants.forbidden_member_ranges),

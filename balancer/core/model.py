@@ -215,11 +215,21 @@ class DeviceSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What a device runs is not what was deployed to it. `diff` is a unified diff from that to what was found, without
+    secrets; "" when it cannot be shown. The next deployment puts it right, whatever it is made for."""
+
+    sentence: str
+    diff: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What was last seen of a device. `facts` is the driver's own, small and JSON-able.
 
     `sentence` says in one line what was found, `host_key` is the server key that was seen. `repair` is None, or
-    says what is missing that a deployment puts right (a dead process, a lost address). `epoch` is that of the
+    says what is missing that a deployment puts right (a dead process, a lost address). `drift`: somebody else
+    changed what was deployed; it is put right when `repair` says so, or by the next deployment. `epoch` is that of the
     last deployment under this very device id that the device remembers, None when it remembers none. `own_addresses`
     are the IP addresses, canonical, that the host has whatever is deployed there. `sample` is None when the device
     could not be asked; the repository adds it to the statistics and does not give it back. `at` is when, in seconds of
@@ -233,6 +243,7 @@ class Observation:
     foreign_binds: tuple[Bind, ...] = ()
     findings: tuple[str, ...] = ()
     repair: str | None = None
+    drift: Drift | None = None
     epoch: int | None = None
     own_addresses: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -256,6 +267,7 @@ class Device:
     every change that concerns the device, `applied_revision` is the last one it is known to run.
     `error` is the sentence of the last failed deployment, None when the last one succeeded. `adopting`: an
     administrator said that what another database left on the device may be replaced; true until that was done.
+    `resyncing`: the same for making it run what is stored even when it seems to.
     `deployed_epoch` is the epoch of the last deployment that the database knows to have begun, 0 for none, and None
     where no database is asked: when the device remembers a later one, that was of a later state of the database, or of
     a copy.
@@ -280,6 +292,7 @@ class Device:
     error: str | None = None
     adopting: bool = False
     deployed_epoch: int | None = None
+    resyncing: bool = False
     observation: Observation | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -725,6 +738,7 @@ class DeviceSpec:
 
     `load_balancers` are the ones to run, in the order of their ids; deleted ones are not among them.
     `accepted_blocks` maps a load balancer's id to the last text of it that the device accepted.
+    `deployed` has all that the device was last made to run, of whatever load balancer, in the order of their ids.
     `removed` names load balancers that are deleted or moved away, with the generation seen. `kept` maps those that are
     about to move away to the text that the device accepted last: it runs on, as it is, until another device has them.
     `withheld` are addresses that the device must not have yet, because another one has them: what listens there is
@@ -738,6 +752,7 @@ class DeviceSpec:
     monitors: tuple[HealthMonitor, ...]
     revision: int
     accepted_blocks: Mapping[str, str] = field(default_factory=dict)
+    deployed: Mapping[str, str] = field(default_factory=dict)
     removed: Mapping[str, int] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from balancer.core.model import (
@@ -35,6 +36,8 @@ from balancer.core.model import (
     VirtualIp,
 )
 
+NOTHING_DEPLOYED: Mapping[str, str] = MappingProxyType({})
+
 
 class Driver(Protocol):
     """Six verbs over a whole device. The last two talk to the device, the others are pure.
@@ -64,18 +67,26 @@ class Driver(Protocol):
         `render` in other threads, and leaves no trace.
         """
 
-    def observe(self, device: Device) -> Observation:
-        """Look at the device. An unreachable device is an answer, not an error."""
+    def observe(self, device: Device, deployed: Mapping[str, str] = NOTHING_DEPLOYED) -> Observation:
+        """Look at the device. An unreachable device is an answer, not an error. `deployed` maps load balancer ids to
+        what should be found there."""
 
     def apply(
-        self, device: Device, candidate: Candidate, *, epoch: int, last: Mapping[str, str], check: Callable[[], None]
+        self,
+        device: Device,
+        candidate: Candidate,
+        *,
+        epoch: int,
+        last: Mapping[str, str],
+        check: Callable[[], None],
+        deployed: Mapping[str, str] = NOTHING_DEPLOYED,
     ) -> Applied:
         """Make the device run the candidate, or change nothing and raise.
 
-        `last` maps load balancer ids to the last accepted block; `check` raises `LeaseLost` when the lease is
-        gone, or about to end (`balancer.config.assured_seconds`), and is called before every step that changes the
-        device, but not before the device was found to remember no epoch later than `device.deployed_epoch` (else
-        `LaterOwner`, unless it is being adopted).
+        `last` maps load balancer ids to the last accepted block, `deployed` to what should be found there; `check`
+        raises `LeaseLost` when the lease is gone, or about to end (`balancer.config.assured_seconds`), and is called
+        before every step that changes the device, but not before the device was found to remember no epoch later than
+        `device.deployed_epoch` (else `LaterOwner`, unless it is being adopted).
         Raises `TransientDeviceError`, `TerminalDeviceError` or `LeaseLost`.
         """
 
@@ -207,6 +218,9 @@ class Transaction(Protocol):
 
     def adopt(self, device_id: str, *, epoch: int) -> None:
         """The next deployment may replace what another database left there, under an epoch above `epoch`."""
+
+    def resync(self, device_id: str) -> None:
+        """The next deployment makes the device run what is stored even when it seems to."""
 
     # load balancers
     def load_balancers(

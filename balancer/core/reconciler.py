@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from balancer.config import assured_seconds
-from balancer.core.model import AdminState, Device, DeviceSpec, Lease
+from balancer.core.model import AdminState, DeviceSpec, Lease
 from balancer.core.ports import Driver, Leases, Repository
 from balancer.exceptions import (
     DatabaseUnavailable,
@@ -163,14 +163,18 @@ class Reconciler:
         driver = self._driver_for(device.type)
         seen = device.observation
         if seen is None or spec.look_asked or self._repository.now() - seen.at >= self._observe_interval:
-            return self._observe(device, driver, holder)
+            return self._observe(spec, driver, holder)
         if spec.deployable:
             return self._deploy(spec, driver, holder)
         return None
 
-    def _observe(self, device: Device, driver: Driver, holder: Holder) -> str:
-        observation = driver.observe(device)
+    def _observe(self, spec: DeviceSpec, driver: Driver, holder: Holder) -> str:
+        device = spec.device
+        observation = driver.observe(device, spec.deployed)
         self._repository.record_observation(holder.lease, observation)
+        before = device.observation.drift if device.observation is not None else None
+        if observation.drift is not None and observation.drift != before:
+            _LOG.warning("Device %s: %s", device.id, observation.drift.sentence)
         if not observation.reachable:
             # What it means for a deployment that waits is for the deployment to find out.
             _LOG.warning("Device %s: %s", device.id, observation.sentence)
@@ -193,11 +197,16 @@ class Reconciler:
 
         try:
             applied = driver.apply(
-                spec.device, candidate, epoch=holder.lease.epoch, last=spec.accepted_blocks, check=check
+                spec.device,
+                candidate,
+                epoch=holder.lease.epoch,
+                last=spec.accepted_blocks,
+                check=check,
+                deployed=spec.deployed,
             )
         except LaterOwner:
             # The epoch that an adoption has to exceed is learnt by observing.
-            self._observe(spec.device, driver, holder)
+            self._observe(spec, driver, holder)
             raise
         holder.check()
         took = time.monotonic() - started

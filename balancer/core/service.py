@@ -186,6 +186,16 @@ class Service:
         return device
 
     @after_lost_race
+    def resync_device(self, caller: Caller, device_id: str) -> Device:
+        """Make the device run what is stored, whatever somebody else did to it."""
+        _require_admin(caller)
+        with self._repository.write() as tx:
+            tx.resync(device_id)
+            device = tx.device(device_id)
+        self._notifier.notify(device_id)
+        return device
+
+    @after_lost_race
     def adopt_device(self, caller: Caller, device_id: str) -> Device:
         """Take over what another database, or a later state of this one, has left on the device."""
         _require_admin(caller)

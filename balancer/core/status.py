@@ -136,6 +136,8 @@ def device_status(device: Device) -> tuple[DeviceStatus, str]:
         return DeviceStatus.ERROR, device.error
     if seen is None:
         return DeviceStatus.UNKNOWN, "Not looked at yet."
+    if seen.drift is not None:
+        return DeviceStatus.ONLINE, f"{seen.sentence}; {seen.drift.sentence}"
     return DeviceStatus.ONLINE, seen.sentence
 
 

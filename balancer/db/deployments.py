@@ -5,11 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, insert, select, update
 
 from balancer.core.model import Applied, DeviceSpec, Outcome
-from balancer.db.mapping import Values
+from balancer.db.mapping import Values, shortened
 from balancer.db.tables import deployment_totals, deployments
-
-DIFF_LENGTH = 64 * 1024
-"""Characters kept of a diff."""
 
 _SAME = ("outcome", "plan", "sentence", "rejected")
 
@@ -75,15 +72,6 @@ def record(connection: Connection, device_id: str, values: Values, *, duration: 
     )
     if number > keep:
         connection.execute(delete(deployments).where(this, deployments.c.number <= number - keep))
-
-
-def shortened(diff: str) -> str:
-    """Whole lines from the beginning, and how many are left out."""
-    if len(diff) <= DIFF_LENGTH:
-        return diff
-    end = diff.rfind("\n", 0, DIFF_LENGTH) + 1 or DIFF_LENGTH
-    left = diff[end:].count("\n") + (not diff.endswith("\n"))
-    return f"{diff[:end]}... {left} more lines\n"
 
 
 def _add_to_total(connection: Connection, device_id: str, values: Values, duration: float) -> None:

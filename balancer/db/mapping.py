@@ -25,6 +25,7 @@ from balancer.core.model import (
     DeploymentTotal,
     Device,
     DeviceSpec,
+    Drift,
     Endpoint,
     HealthMonitor,
     HttpCheck,
@@ -64,6 +65,19 @@ from balancer.core.statistics import ZERO, accumulate
 Row = Mapping[Any, Any]
 Values = dict[str, Any]
 Key = tuple[Any, ...]
+
+DIFF_LENGTH = 64 * 1024
+"""Characters kept of a diff."""
+
+
+def shortened(diff: str) -> str:
+    """Whole lines from the beginning, and how many are left out."""
+    if len(diff) <= DIFF_LENGTH:
+        return diff
+    end = diff.rfind("\n", 0, DIFF_LENGTH) + 1 or DIFF_LENGTH
+    left = diff[end:].count("\n") + (not diff.endswith("\n"))
+    return f"{diff[:end]}... {left} more lines\n"
+
 
 # --- devices -----------------------------------------------------------------------
 
@@ -131,6 +145,7 @@ def device_from(row: Row, observation: Observation | None) -> Device:
         extras=row["extras"],
         adopting=row["adopting"],
         deployed_epoch=row["deployed_epoch"],
+        resyncing=row["resyncing"],
         desired_revision=row["desired_revision"],
         applied_revision=row["applied_revision"],
         error=row["error"],
@@ -161,6 +176,7 @@ def observation_values(observation: Observation) -> Values:
         "foreign_binds": [asdict(bind) for bind in observation.foreign_binds],
         "findings": list(observation.findings),
         "repair": observation.repair,
+        "drift": observation.drift and {**asdict(observation.drift), "diff": shortened(observation.drift.diff)},
         "epoch": observation.epoch,
         "own_addresses": list(observation.own_addresses),
         "facts": dict(observation.facts),
@@ -176,6 +192,7 @@ def observation_from(row: Row) -> Observation:
         foreign_binds=tuple(Bind(**bind) for bind in row["foreign_binds"]),
         findings=tuple(row["findings"]),
         repair=row["repair"],
+        drift=row["drift"] and Drift(**row["drift"]),
         epoch=row["epoch"],
         own_addresses=tuple(row["own_addresses"]),
         facts=row["facts"],

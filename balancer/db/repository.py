@@ -183,6 +183,7 @@ class SqlRepository:
                 monitors=tuple(transaction.monitors(sorted(monitor_ids))),
                 revision=state["desired_revision"],
                 accepted_blocks={key: text for key, text in texts.items() if key not in ready},
+                deployed=transaction.accepted_blocks(device_id, include_deleted=True),
                 removed=_removed(connection, device_id),
                 kept={key: texts[key] for key in runs_on if key in texts},
                 withheld=moves.withheld_addresses(balancers),
@@ -232,6 +233,8 @@ class SqlRepository:
                     retry_at=None,
                     halted_revision=None,
                     adopting=False,
+                    # One that was asked for meanwhile is still to be done.
+                    **({"resyncing": False} if spec.device.resyncing else {}),
                     waiting_since=now,
                 )
             )
@@ -242,7 +245,7 @@ class SqlRepository:
                 connection.execute(
                     update(device_observations)
                     .where(device_observations.c.device_id == lease.device_id)
-                    .values(repair=None)
+                    .values(repair=None, drift=None)
                 )
             rows = _deployment_rows(connection, lease.device_id)
             transaction.update_load_balancers(

@@ -179,6 +179,7 @@ class SqlTransaction:
             "failures": 0,
             "adopting": False,
             "deployed_epoch": 0,
+            "resyncing": False,
             "waiting_since": self.clock(),
         }
         with self._refusing_same_location(device):
@@ -262,6 +263,11 @@ class SqlTransaction:
             .where(leases.c.device_id == device_id, leases.c.epoch < epoch)
             .values(epoch=epoch, owner=None, expires_at=0.0)
         )
+
+    def resync(self, device_id: str) -> None:
+        """Raises `NotFound`."""
+        self.bump(device_id)
+        self._connection.execute(update(devices).where(devices.c.id == device_id).values(resyncing=True))
 
     def _lock(self, *device_ids: str) -> None:
         """Nobody else changes these devices, or what is on them, until the transaction ends; those that are not there

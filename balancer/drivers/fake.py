@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from balancer.config import Settings
 from balancer.core.model import (
@@ -23,6 +23,7 @@ from balancer.core.model import (
     Device,
     DeviceSample,
     DeviceSpec,
+    Drift,
     HealthMonitor,
     LoadBalancer,
     Member,
@@ -34,6 +35,7 @@ from balancer.core.model import (
     Protocol,
     Rotation,
 )
+from balancer.core.ports import NOTHING_DEPLOYED
 from balancer.core.statistics import ZERO, add
 from balancer.exceptions import InvalidInput, LaterOwner, TerminalDeviceError, TransientDeviceError
 
@@ -50,6 +52,7 @@ class _Memory:
     epoch: int = 0
     deployments: int = 0
     counters: dict[str, Counters] = field(default_factory=dict)
+    edited: bool = False
 
 
 class FakeDriver:
@@ -86,21 +89,23 @@ class FakeDriver:
         old = dict(spec.accepted_blocks)
         new = {key: text for key, text in old.items() if key not in spec.removed} | dict(self.render(spec).blocks)
         diffs = _diffs(old, new)
-        if not diffs:
+        if not diffs and not spec.device.resyncing:
             return Preview(plan="noop", sentence="nothing to do")
         return Preview(plan="reload", sentence=f"{len(new)} load balancers would be remembered", diffs=diffs)
 
-    def observe(self, device: Device) -> Observation:
+    def observe(self, device: Device, deployed: Mapping[str, str] = NOTHING_DEPLOYED) -> Observation:
         if _behaviour(device) == "unreachable":
             return Observation(reachable=False, sentence="the device in memory pretends to be unreachable")
         with self._lock:
             memory = self._devices.setdefault(device.id, _Memory())
             count = len(memory.blocks)
+            drift = _drift(memory, deployed)
             sample = _sample(memory, dead=_behaviour(device).removeprefix("dead:"))
         return Observation(
             reachable=True,
             sentence=f"a device in memory with {count} load balancers",
             version=_VERSION,
+            drift=drift,
             epoch=memory.epoch or None,
             sample=sample,
         )
@@ -113,6 +118,7 @@ class FakeDriver:
         epoch: int,
         last: Mapping[str, str],
         check: Callable[[], None],
+        deployed: Mapping[str, str] = NOTHING_DEPLOYED,
     ) -> Applied:
         behaviour = _behaviour(device)
         if behaviour == "unreachable":
@@ -124,7 +130,7 @@ class FakeDriver:
         if refused in blocks:
             rejected[refused] = "the device in memory pretends to refuse it"
             blocks[refused] = last.get(refused, "")
-        observation = self.observe(device)
+        observation = replace(self.observe(device), drift=None)
         with self._lock:
             memory = self._devices.setdefault(device.id, _Memory())
             known = epoch if device.deployed_epoch is None or device.adopting else device.deployed_epoch
@@ -134,7 +140,8 @@ class FakeDriver:
             check()
             memory.epoch = epoch
             memory.addresses = _addresses(blocks.values()) - set(candidate.withheld)
-            if memory.blocks == blocks:
+            memory.edited = False
+            if memory.blocks == blocks and not device.resyncing:
                 return Applied(
                     plan="noop",
                     sentence="nothing to do",
@@ -175,6 +182,13 @@ class FakeDriver:
         with self._lock:
             return self._devices.get(device_id, _Memory()).deployments
 
+    def edit(self, device_id: str, load_balancer_id: str, text: str) -> None:
+        """Change what the device runs behind the service's back."""
+        with self._lock:
+            memory = self._devices.setdefault(device_id, _Memory())
+            memory.blocks = {**memory.blocks, load_balancer_id: text}
+            memory.edited = True
+
     def serve(self, device_id: str, object_ids: Sequence[str], traffic: Counters) -> None:
         """Have that traffic pass a listener, a pool and a member, or some of them."""
         with self._lock:
@@ -185,6 +199,12 @@ class FakeDriver:
 
 def _behaviour(device: Device) -> str:
     return str(device.extras.get("behaviour", ""))
+
+
+def _drift(memory: _Memory, deployed: Mapping[str, str]) -> Drift | None:
+    if not memory.edited:
+        return None
+    return Drift(sentence="the device in memory was edited", diff="".join(_diffs(deployed, memory.blocks).values()))
 
 
 def _diffs(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:

@@ -34,7 +34,7 @@ from balancer.core.preview import Inside
 from balancer.core.reconciler import Reconciler
 from balancer.core.service import Service
 from balancer.db import tables
-from balancer.db.deployments import DIFF_LENGTH, shortened
+from balancer.db.mapping import DIFF_LENGTH, shortened
 from balancer.db.repository import SqlRepository
 from balancer.drivers.registry import Registry
 from balancer.exceptions import Conflict, Forbidden, LeaseLost, NoSuitableDevice, NotFound

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +62,8 @@ class InterruptedDriver(FakeDriver):
 
     after_apply: Callable[[], object] | None = None
 
-    def apply(
-        self, device: Device, candidate: Candidate, *, epoch: int, last: Mapping[str, str], check: Callable[[], None]
-    ) -> Applied:
-        applied = super().apply(device, candidate, epoch=epoch, last=last, check=check)
+    def apply(self, device: Device, candidate: Candidate, **how: Any) -> Applied:
+        applied = super().apply(device, candidate, **how)
         act, self.after_apply = self.after_apply, None
         if act is not None:
             act()

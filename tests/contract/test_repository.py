@@ -168,7 +168,7 @@ class DevicesContract(Steps):
         device = samples.full_device()
         self.assertEqual(
             [
-                *(".desired_revision", ".applied_revision", ".error", ".adopting", ".deployed_epoch"),
+                *(".desired_revision", ".applied_revision", ".error", ".adopting", ".deployed_epoch", ".resyncing"),
                 *(".observation", ".created_at", ".updated_at"),
             ],
             samples.defaults_in(device),
@@ -983,7 +983,9 @@ class DeploymentContract(Steps):
         self.record(lease, self.spec(self.device.id))
         stored = self.get_device(self.device.id).observation
         assert stored is not None
-        self.assertEqual(replace(samples.full_observation(), host_key=None, repair=None), replace(stored, at=0.0))
+        self.assertEqual(
+            replace(samples.full_observation(), host_key=None, repair=None, drift=None), replace(stored, at=0.0)
+        )
         came_with_it = samples.observation(sentence="after", host_key="ssh-ed25519 KEY")
         applied = Applied(plan="noop", sentence="", accepted_blocks={}, observation=came_with_it)
         self.repository.record_applied(lease, self.spec(self.device.id), samples.NO_CANDIDATE, applied)
@@ -1167,6 +1169,20 @@ class DueContract(Steps):
         self.assertTrue(self.get_device(device_id).adopting)
         self.assertEqual([(device_id, "deploy")], self.due())
         self.assertGreater(self.lease(device_id).epoch, 1000)
+
+    def test_a_resync_is_asked_for_until_it_was_done(self) -> None:
+        device_id = self.observed()
+        before = self.spec(device_id)
+        with self.repository.write() as tx:
+            tx.resync(device_id)
+        self.assertEqual([(device_id, "deploy")], self.due())
+        # A deployment that went on meanwhile did not know of it.
+        self.under_lease(device_id, lambda lease: self.record(lease, before))
+        self.assertTrue(self.get_device(device_id).resyncing)
+        self.under_lease(device_id, lambda lease: self.record(lease, self.spec(device_id)))
+        self.assertFalse(self.get_device(device_id).resyncing)
+        with self.assertRaises(NotFound), self.repository.write() as tx:
+            tx.resync(samples.new_id())
 
     def test_a_device_in_maintenance_is_never_due_and_a_drained_one_is(self) -> None:
         self.bump(self.add_device(samples.device(admin_state=AdminState.MAINTENANCE)).id)

@@ -212,7 +212,7 @@ class ApiCase(unittest.TestCase):
         volatile = {"host_key", "applied_revision", "error", "failures", "retry_at", "halted_revision", "waiting_since"}
         if self.worker:
             volatile |= {"adopting", "applied_generation", "applied_changed_at", "moving_from", "move_phase", "notices"}
-            volatile |= {"updated_at"}
+            volatile |= {"resyncing", "updated_at"}
         with self.engine.connect() as connection:
             return {
                 table.name: [

@@ -144,6 +144,7 @@ class TestContext(ApiCase):
         self.assertEqual(403, self.status("DELETE", f"/devices/{device_id}?force=1", member))
         self.assertEqual(403, self.status("POST", f"/devices/{device_id}/retry", member))
         self.assertEqual(403, self.status("POST", f"/devices/{device_id}/adopt", member))
+        self.assertEqual(403, self.status("POST", f"/devices/{device_id}/resync", member))
         self.assertEqual(403, self.status("GET", f"/devices/{device_id}/info?refresh=1", member))
 
     def service_device(self) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import cast
 
+from balancer.drivers.fake import FakeDriver
 from tests.functional.case import DEVICE, LOAD_BALANCER, NO_ID, NODE, VIRTUAL_IP, ApiCase
+from tests.integration.running import eventually
 
 
 class TestRegistration(ApiCase):
@@ -143,6 +146,33 @@ class TestDevice(ApiCase):
         self.assertLess(info["age"], time.monotonic() - started + 1)
         self.refuse(400, "GET", f"{path}/info?refresh=perhaps", field="refresh")
         self.refuse(404, "GET", f"/devices/{NO_ID}/info?refresh=1")
+
+    def test_an_edit_behind_the_services_back_is_shown_and_put_right_by_a_resync(self) -> None:
+        device_id = self.register()
+        balancer = self.create(nodes=[NODE], virtualIps=[VIRTUAL_IP])
+        for prefix in ("", "/foo"):
+            self.resynced(f"{prefix}/devices/{device_id}", device_id, balancer.rpartition("/")[2])
+        self.refuse(404, "POST", f"/devices/{NO_ID}/resync")
+
+    def resynced(self, path: str, device_id: str, lb_id: str) -> None:
+        driver = cast(FakeDriver, self.registry.driver_for("dummy"))
+        text, count = driver.running(device_id)[lb_id], driver.deployments(device_id)
+        self.assertIsNone(self.get(f"{path}/info?refresh=1")["device"]["drift"])
+        driver.edit(device_id, lb_id, f"{text}by hand\n")
+        info = self.get(f"{path}/info?refresh=1")["device"]
+        self.assertEqual("the device in memory was edited", info["drift"]["reason"])
+        self.assertIn("\n+by hand\n", info["drift"]["diff"])
+        self.assertEqual("ONLINE", info["status"])
+        self.assertIn("edited", info["status_reason"])
+        self.assertEqual("reload", self.expect(200, "POST", f"{path}/resync?dry_run=1")["dry_run"]["plan"])
+        self.assertIn("by hand", driver.running(device_id)[lb_id])
+        self.assertEqual(device_id, self.expect(200, "POST", f"{path}/resync")["device"]["id"])
+        eventually(lambda: driver.running(device_id)[lb_id] == text, "put right")
+        eventually(lambda: self.get(f"{path}/info")["device"]["drift"] is None, "nothing is shown any more")
+        self.assertEqual(count + 1, driver.deployments(device_id))
+        # What seems to be right already is done all the same.
+        self.expect(200, "POST", f"{path}/resync")
+        eventually(lambda: driver.deployments(device_id) == count + 2, "done again")
 
     def test_adopt(self) -> None:
         device_id = self.register()

@@ -48,6 +48,7 @@ TAKES: Mapping[str, Mapping[str, str]] = {
     "/devices/{device_id}/deployments": {"GET": "admin"},
     "/devices/{device_id}/deployments/{n}": {"GET": "admin"},
     "/devices/{device_id}/retry": {"POST": "admin"},
+    "/devices/{device_id}/resync": {"POST": "admin"},
     "/devices/{device_id}/adopt": {"POST": "admin"},
     "/algorithms": {"GET": "read"},
     "/protocols": {"GET": "read"},

@@ -155,6 +155,7 @@ class DeployingCase(unittest.TestCase):
             epoch=self._epoch if epoch is None else epoch,
             last=last or {},
             check=check,
+            deployed=last or {},
         )
 
     def answers(self, port: int, count: int) -> list[str]:

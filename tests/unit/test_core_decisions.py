@@ -11,6 +11,7 @@ from balancer.core.model import (
     Algorithm,
     Bind,
     Capabilities,
+    Drift,
     Listener,
     LoadBalancerError,
     Observation,
@@ -172,6 +173,8 @@ class Status(unittest.TestCase):
         self.assertEqual(status.device_status(device())[0], "UNKNOWN")
         seen = Observation(reachable=True, sentence="HAProxy 2.6 serves.")
         self.assertEqual(status.device_status(device(observation=seen)), ("ONLINE", "HAProxy 2.6 serves."))
+        edited = replace(seen, sentence="HAProxy serves", drift=Drift(sentence="it was edited"))
+        self.assertEqual(status.device_status(device(observation=edited)), ("ONLINE", "HAProxy serves; it was edited"))
         self.assertEqual(status.device_status(device(observation=seen, error="No."))[0], "ERROR")
         away = replace(seen, reachable=False, sentence="Refused.")
         self.assertEqual(status.device_status(device(observation=away)), ("UNREACHABLE", "Refused."))

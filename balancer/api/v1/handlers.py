@@ -77,6 +77,10 @@ class Handlers:
         device_id = _device_id(request)
         return self._write(request, lambda service: service.retry_device(request.caller, device_id), _shown_device)
 
+    def resync_device(self, request: Request) -> webob.Response:
+        device_id = _device_id(request)
+        return self._write(request, lambda service: service.resync_device(request.caller, device_id), _shown_device)
+
     def adopt_device(self, request: Request) -> webob.Response:
         device_id = _device_id(request)
         return self._write(request, lambda service: service.adopt_device(request.caller, device_id), _shown_device)

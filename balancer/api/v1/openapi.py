@@ -174,7 +174,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/devices/{device_id}/info"): Operation(
         does="what was last seen of a device (administrators): reachability, version, host key, last deployment, "
-        "findings. `?refresh=1` looks now",
+        "findings, drift. `?refresh=1` looks now",
         answer=One(schemas.DEVICE_INFO, "device"),
         query=("refresh",),
     ),
@@ -189,6 +189,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("POST", "/devices/{device_id}/retry"): Operation(
         does="deploy anew at once, whatever failed before (administrators)", answer=_DEVICE
+    ),
+    ("POST", "/devices/{device_id}/resync"): Operation(
+        does="make the device run what is stored, whatever was changed on it by hand, with a reload even where nothing "
+        "seems to differ (administrators)",
+        answer=_DEVICE,
     ),
     ("POST", "/devices/{device_id}/adopt"): Operation(
         does="let the next deployment replace what another database, or a later state of this one, has left on the "

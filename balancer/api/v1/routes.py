@@ -37,6 +37,7 @@ def table(service: Service, settings: Settings) -> Table:
         "/devices/{device_id}/deployments": {"GET": admin("deployment:list", does.list_deployments)},
         "/devices/{device_id}/deployments/{n}": {"GET": admin("deployment:show", does.show_deployment)},
         "/devices/{device_id}/retry": {"POST": admin("device:retry", does.retry_device)},
+        "/devices/{device_id}/resync": {"POST": admin("device:resync", does.resync_device)},
         "/devices/{device_id}/adopt": {"POST": admin("device:adopt", does.adopt_device)},
         "/algorithms": {"GET": read("capability:list", does.list_algorithms)},
         "/protocols": {"GET": read("capability:list", does.list_protocols)},

@@ -641,6 +641,11 @@ DEVICE_INFO: Schema = _answered(
     age=_read_only("How many seconds ago that was.", ["number", "null"]),
     version=_read_only("The version that runs there.", _MAYBE_TEXT),
     findings=_read_only("What is worth mending, in sentences.", "array", items={"type": "string"}),
+    drift=_read_only(
+        "What somebody else changed in the generated part of its configuration: a reason and a diff; null when nobody "
+        "did.",
+        ["object", "null"],
+    ),
     facts=_read_only("What the driver found out.", "object"),
 )
 

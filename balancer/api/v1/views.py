@@ -88,6 +88,7 @@ def device_info(item: Device, *, last: Deployment | None, age: float | None) -> 
         "age": None if age is None else round(age, 3),
         "version": None,
         "findings": [],
+        "drift": None,
         "facts": {},
     }
     if seen is not None:
@@ -95,6 +96,7 @@ def device_info(item: Device, *, last: Deployment | None, age: float | None) -> 
             "observed_at": _time(datetime.fromtimestamp(seen.at, UTC)),
             "version": seen.version,
             "findings": list(seen.findings),
+            "drift": seen.drift and {"reason": seen.drift.sentence, "diff": seen.drift.diff},
             "facts": dict(seen.facts),
         }
     return view

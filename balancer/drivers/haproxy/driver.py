@@ -17,18 +17,20 @@ from balancer.core.model import (
     Device,
     DeviceSample,
     DeviceSpec,
+    Drift,
     HealthMonitor,
     LoadBalancer,
     Observation,
     Preview,
     Sealed,
 )
+from balancer.core.ports import NOTHING_DEPLOYED
 from balancer.drivers import ssh
 from balancer.drivers.haproxy import addresses, deploy, file, live, names, render, rights, runtime, states
 from balancer.drivers.haproxy.addresses import AddressAction
 from balancer.drivers.haproxy.file import Composed, FileError, Parts, Sidecar
 from balancer.drivers.haproxy.host import HostState, ping_command
-from balancer.drivers.haproxy.plan import Action, Plan, halves, plan, port_conflicts, preview
+from balancer.drivers.haproxy.plan import ASKED_FOR, Action, Plan, halves, plan, port_conflicts, preview
 from balancer.exceptions import DeviceError, InvalidInput, TerminalDeviceError, TransientDeviceError
 
 LOG = logging.getLogger(__name__)
@@ -113,6 +115,7 @@ class HAProxyDriver:
         self._step_timeout = settings.ssh.step_timeout
         self._idle = int(assured_seconds(settings.worker.lease_seconds))
         self._confines = tenants.confines(settings.forbidden_member_ranges)
+        self._repairs_edits = settings.drift.repair == "automatic"
         self._memos: dict[str, dict[str, tuple[object, render.Block]]] = {}
         self._left: dict[str, _Left] = {}
 
@@ -158,14 +161,18 @@ class HAProxyDriver:
 
     # --- talking to the device ---
 
-    def observe(self, device: Device) -> Observation:
+    def observe(self, device: Device, deployed: Mapping[str, str] = NOTHING_DEPLOYED) -> Observation:
         connection = self._connection(device)
         try:
             host = deploy.look(connection, device, timeout=self._step_timeout)
-            astray = _astray(host, device, connection, self._step_timeout) or _runs_otherwise(host, device, connection)
+            drift = _drift(host, device, deployed)
+            astray = _astray(host, device, connection, self._step_timeout, deployed if drift is not None else None)
+            astray = astray or _runs_otherwise(host, device, connection)
         except DeviceError as error:
             return Observation(reachable=False, sentence=str(error), host_key=connection.host_key)
-        return _sampled(_observation(host, device, connection, repair=astray), host, device, connection)
+        repair = astray or (drift.sentence if drift is not None and self._repairs_edits else None)
+        observation = _observation(host, device, connection, repair=repair, drift=drift)
+        return _sampled(observation, host, device, connection)
 
     def apply(
         self,
@@ -175,6 +182,7 @@ class HAProxyDriver:
         epoch: int,
         last: Mapping[str, str],
         check: Callable[[], None],
+        deployed: Mapping[str, str] = NOTHING_DEPLOYED,
     ) -> Applied:
         connection = self._connection(device)
         left = self._left.pop(device.id, None)
@@ -187,7 +195,7 @@ class HAProxyDriver:
             found = known.found if known else self._find(connection, device)
             began.refuse_later_owner(device, found.sidecar, connection.where)
             application = _Application(
-                connection, device, candidate, epoch, last, began.check, self._step_timeout, self._idle, found
+                connection, device, candidate, epoch, last, began.check, self._step_timeout, self._idle, found, deployed
             )
             try:
                 applied = application.run_known(known) if known else application.run(distrust)
@@ -247,7 +255,12 @@ class _Began:
 def _is_still(left: _Left, device: Device) -> bool:
     """Whether nothing says that the device must be looked at."""
     seen = device.observation
-    return _place(left.device) == _place(device) and not device.adopting and (seen is None or seen.repair is None)
+    return (
+        _place(left.device) == _place(device)
+        and not device.adopting
+        and not device.resyncing
+        and (seen is None or (seen.repair is None and seen.drift is None))
+    )
 
 
 def _place(device: Device) -> tuple[object, ...]:
@@ -315,6 +328,7 @@ class _Application:
         timeout: float,
         idle: int,
         found: _Found,
+        deployed: Mapping[str, str],
     ) -> None:
         self.connection = connection
         self.device = device
@@ -324,6 +338,7 @@ class _Application:
         self.timeout = timeout
         self.idle = idle
         self.found = found
+        self.deployed = deployed
         self.left: _Left | None = None
         self.old = found.old
         self.blocks = dict(candidate.blocks)
@@ -333,6 +348,7 @@ class _Application:
         self.ways: dict[str, str] = {}
         self.moves = addresses.Changes()
         self.refused: dict[str, str] = {}
+        self.drift: Drift | None = None
 
     def run_known(self, left: _Left) -> Applied:
         """What can be changed while HAProxy runs is, without another look at the host. Raises `_LookAgain`."""
@@ -351,8 +367,11 @@ class _Application:
         `_LookAgain`."""
         host = self.found.host
         how = deploy.means(host, self.device, self.connection.where)
+        self.drift = _drift(host, self.device, self.deployed)
+        # What somebody took out of the file may still be served.
+        serving = self.found.old + "".join(self.deployed.values() if self.drift is not None else ()).encode()
         conflicts = port_conflicts(
-            old=self.found.old, blocks=self.blocks, listening=host.listening, running=bool(host.processes)
+            old=serving, blocks=self.blocks, listening=host.listening, running=bool(host.processes)
         )
         for load_balancer_id, sentence in conflicts.items():
             self._reject(load_balancer_id, sentence)
@@ -392,8 +411,14 @@ class _Application:
             able=live.abilities(host.version),
             moves=bool(self.moves.before or self.moves.after) or self.withheld != _withheld(self.found.sidecar),
             leftovers=host.leftovers,
-            distrust=distrust or self.found.distrust,
+            distrust=self._insistence() or distrust or self.found.distrust,
         )
+
+    def _insistence(self) -> str:
+        """Why HAProxy is reloaded whatever its file says."""
+        if self.drift is not None:
+            return self.drift.sentence
+        return ASKED_FOR if self.device.resyncing else ""
 
     def _live(self, how: deploy.Means, composed: Composed, planned: Plan, *, observed: bool = True) -> Applied:
         """First HAProxy is told, then the file is written. Raises `_LookAgain` when only a reload can put right what
@@ -604,15 +629,20 @@ class _Application:
 
     def _applied(self, planned: Plan, composed: Composed, sentence: str, *, observed: bool = True) -> Applied:
         changed = planned.action is not Action.NOOP
+        drift = self.drift if changed else None
+        diff = file.block_diff(self.old, composed.content) if changed else ""
         live_only = planned.action is Action.LIVE or (planned.action is Action.INSTALL and composed.content == self.old)
         # Addresses wait for the next deployment while HAProxy is told.
         waiting = planned.action is Action.LIVE and (self.moves.before or self.moves.after)
         return Applied(
             plan="noop" if not changed else "runtime" if live_only else "reload",
-            sentence=sentence + (self._spoken_moves() if changed and not planned.change else ""),
+            sentence=sentence
+            + (self._spoken_moves() if changed and not planned.change else "")
+            + ("" if drift is None or drift.sentence in sentence else f"; overwritten: {drift.sentence}"),
             accepted_blocks=dict(self.blocks),
             rejected=dict(self.rejected),
-            diff=file.block_diff(self.old, composed.content) if changed else "",
+            # What somebody did by hand comes first: of a long diff the beginning is kept.
+            diff=diff if drift is None else drift.diff + file.without_secrets(diff),
             notices=self._address_notices(),
             observation=None
             if not observed
@@ -740,17 +770,62 @@ def _sampled(observation: Observation, host: HostState, device: Device, connecti
     return replace(observation, sample=sample, findings=findings)
 
 
+# --- what somebody else did to the block ---------------------------------------------------
+
+
+def _drift(host: HostState, device: Device, deployed: Mapping[str, str]) -> Drift | None:
+    """`deployed`: what the load balancers' texts on the device should be."""
+    found = host.config or b""
+    if host.config is None and host.config_exists:
+        return None
+    try:
+        parts = file.split(found)
+    except FileError as error:
+        # Without its markers nobody knows what of it is whose.
+        return Drift(sentence=str(error)) if device.id in found.decode("utf-8", "replace") else None
+    sidecar = _sidecar(host)
+    if host.previous_exists or _foreign_owner(device, parts, sidecar) is not None:
+        return None
+    remembered = sidecar.digest if sidecar is not None and sidecar.device_id == device.id else None
+    there = "" if parts.block is None else file.digest(parts.block)
+    if there == remembered:
+        return None
+    composed = file.compose(
+        parts.hand_written,
+        device_id=device.id,
+        head=render.head(device, deployed.values(), host.path),
+        blocks=deployed,
+    )
+    expected = composed.block_digest if remembered is None else remembered
+    if there == expected:
+        return None
+    if parts.block is None:
+        sentence = f"the generated block was removed from {host.path}"
+    elif not expected:
+        sentence = f"{host.path} has a generated block, but nothing was deployed"
+    else:
+        sentence = f"the generated block in {host.path} was edited by hand"
+    return Drift(
+        sentence=sentence,
+        diff=file.without_secrets(file.block_diff(composed.content, found, labels=("as deployed", "as found"))),
+    )
+
+
 # --- addresses ---------------------------------------------------------------
 
 
-def _astray(host: HostState, device: Device, connection: ssh.Connection, timeout: float) -> str | None:
-    """What is wrong with the addresses on the host, if anything. Raises `DeviceError`."""
+def _astray(
+    host: HostState, device: Device, connection: ssh.Connection, timeout: float, texts: Mapping[str, str] | None
+) -> str | None:
+    """What is wrong with the addresses on the host, if anything. `texts`: what should be in a block that somebody
+    edited or removed. Raises `DeviceError`."""
     try:
         parts = file.split(host.config or b"")
     except FileError:
         return None
     ours = parts.owner == device.id and parts.block is not None
-    needed = addresses.needed([(parts.block or b"").decode("utf-8", "replace")] if ours else [])
+    block = (parts.block or b"").decode("utf-8", "replace") if ours else ""
+    needed = addresses.needed([block] if texts is None else texts.values())
     sidecar = _sidecar(host)
     wanted = {each: length for each, length in needed.items() if each not in _withheld(sidecar)}
     lost = addresses.missing(wanted, host.addresses)
@@ -809,9 +884,10 @@ def _observation(
     after: Action | None = None,
     repair: str | None = None,
     findings: Sequence[str] = (),
+    drift: Drift | None = None,
 ) -> Observation:
-    """`after`: what was done with HAProxy since the host was looked at. `repair` and `findings`: what is known of its
-    addresses."""
+    """`after`: what was done with HAProxy since the host was looked at. `repair`, `findings` and `drift`: what is known
+    of its addresses and of the block."""
     findings = list(findings)
     try:
         parts = file.split(host.config or b"")
@@ -820,8 +896,9 @@ def _observation(
         parts = Parts(hand_written=host.config or b"")
     written = file.parse(parts.hand_written)
     findings += written.findings
-    ours = (parts.block or b"").decode("utf-8", "replace") if parts.owner == device.id else ""
-    findings += file.fit_head(render.head(device, (ours,), host.path), written)[1]
+    ours = parts.owner == device.id
+    block = (parts.block or b"").decode("utf-8", "replace") if ours else ""
+    findings += file.fit_head(render.head(device, (block,), host.path), written)[1]
     sidecar = _sidecar(host)
     owner = _foreign_owner(device, parts, sidecar) if after is None else None
     if owner is not None:
@@ -832,11 +909,13 @@ def _observation(
     except TerminalDeviceError as error:
         findings.append(str(error))
     running = (bool(host.processes) or after is Action.START) and after is not Action.STOP
-    if after is None and parts.owner == device.id:
+    if after is None and (ours or drift is not None):
         if not running:
             repair = "HAProxy is not running"
-        elif host.previous_exists:
+        elif ours and host.previous_exists:
             repair = "the last deployment was not seen through to its end"
+        elif ours and sidecar is None and drift is None:
+            repair = f"{host.path}.balancer is missing or cannot be read"
     if after is None and repair is None and host.leftovers:
         repair = "files of a deployment that was cut off lie beside the configuration"
     if sidecar is not None and sidecar.addresses and "ping" not in host.tools:
@@ -853,6 +932,7 @@ def _observation(
         foreign_binds=written.binds,
         findings=tuple(dict.fromkeys(findings)),
         repair=repair,
+        drift=drift,
         epoch=sidecar.epoch if sidecar is not None and sidecar.device_id == device.id else None,
         own_addresses=addresses.own(host.addresses, () if sidecar is None else sidecar.addresses),
         facts={

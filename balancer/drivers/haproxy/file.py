@@ -35,6 +35,9 @@ _SECTIONS = frozenset(
 _STATES, _LOAD_STATES = "server-state-file", "load-server-state-from-file"
 _LOGGING = ("log global", "option httplog", "option tcplog", "option dontlognull")
 _DIFF_LINES = 2000
+_SECRET = re.compile(
+    r"(?i)\b(stats auth|(?:insecure-)?password|(?:proxy-)?authorization|https?://(?=[^/\s]*@)|token|secret)\b.*"
+)
 
 
 class FileError(BalancerError):
@@ -401,7 +404,13 @@ def load_sidecar(content: bytes) -> Sidecar:
 # --- showing a change --------------------------------------------------------
 
 
-def diff(old: bytes, new: bytes, *, name: str = "", lines_before: tuple[int, int] = (0, 0)) -> str:
+def diff(
+    old: bytes,
+    new: bytes,
+    *,
+    labels: tuple[str, str] = ("before", "after"),
+    lines_before: tuple[int, int] = (0, 0),
+) -> str:
     """A unified diff; a summary when it would be very long. `lines_before`: how many lines of their files stand in
     front of the two texts."""
     before, after = (text.decode("utf-8", "replace").splitlines() for text in (old, new))
@@ -415,17 +424,21 @@ def diff(old: bytes, new: bytes, *, name: str = "", lines_before: tuple[int, int
     if len(old_lines) + len(new_lines) > _DIFF_LINES:
         first = lines_before[0] + start + 1
         return f"{len(old_lines)} lines replaced by {len(new_lines)} lines from line {first} on\n"
-    labels = (f"before/{name}", f"after/{name}") if name else ("before", "after")
     lines = difflib.unified_diff(old_lines, new_lines, *labels, lineterm="")
     before_start, after_start = (start + each for each in lines_before)
     return "".join(f"{_shifted(line, before_start, after_start)}\n" for line in lines)
 
 
-def block_diff(old: bytes, new: bytes) -> str:
+def without_secrets(text: str) -> str:
+    """What somebody wrote into our block may be anything; passwords and the like are not shown."""
+    return _SECRET.sub(r"\1 ***", text)
+
+
+def block_diff(old: bytes, new: bytes, labels: tuple[str, str] = ("before", "after")) -> str:
     """What differs between the generated blocks of two files, with the line numbers of the files. Nothing else is
     shown: what is hand-written may hold passwords. Raises `FileError`."""
     (old_block, old_start), (new_block, new_start) = map(_block_at, (old, new))
-    return diff(old_block, new_block, lines_before=(old_start, new_start))
+    return diff(old_block, new_block, labels=labels, lines_before=(old_start, new_start))
 
 
 def _block_at(content: bytes) -> tuple[bytes, int]:

@@ -11,6 +11,8 @@ from balancer.drivers.haproxy import live, render
 from balancer.drivers.haproxy.file import diff, parse
 from balancer.drivers.haproxy.names import WILDCARD
 
+ASKED_FOR = "an administrator asked for it"
+
 
 class Action(StrEnum):
     """Values are those of the remote step. LIVE: HAProxy was told over its socket and is not reloaded."""
@@ -60,7 +62,7 @@ def plan(
         if old == new:
             return Plan(action=Action.NOOP, reason="nothing to serve, and HAProxy is not running")
         return Plan(action=Action.INSTALL, reason="HAProxy is not running, and nothing is left to serve")
-    if not verified:
+    if not verified and not distrust:
         distrust = "the configuration on the host was never seen serving"
     if distrust:
         return Plan(action=Action.RELOAD, reason=distrust)
@@ -102,12 +104,17 @@ def preview(spec: DeviceSpec, before: Device) -> Preview:
         verified=True,
         running=seen is None or bool(seen.facts.get("running", True)),
         able=live.abilities(None if seen is None else seen.version),
+        distrust=ASKED_FOR if spec.device.resyncing else "",
     )
     return Preview(
         plan={Action.NOOP: "noop", Action.LIVE: "runtime"}.get(planned.action, "reload"),
         sentence=_WOULD[planned.action].format(planned.reason),
-        diffs={key: diff(old.encode(), new.encode(), name=key or "head") for key, (old, new) in changed.items()},
+        diffs={key: _labelled_diff(key or "head", old, new) for key, (old, new) in changed.items()},
     )
+
+
+def _labelled_diff(name: str, old: str, new: str) -> str:
+    return diff(old.encode(), new.encode(), labels=(f"before/{name}", f"after/{name}"))
 
 
 def _head(device: Device, blocks: Mapping[str, str]) -> str:
