@@ -342,6 +342,20 @@ class TestChange(ApiCase):
         after = self.get(path)["loadbalancer"]
         self.assertEqual({**before, "updated_at": ""}, {**after, "updated_at": ""})
 
+    def test_what_the_other_device_refuses_stays_where_it_is_served(self) -> None:
+        one = self.register(capabilities={"algorithms": "ROUND_ROBIN", "protocols": "TCP"})
+        path = self.create(protocol="TCP", virtualIps=[VIRTUAL_IP])
+        other = self.register(ip="192.0.2.11", behaviour=f"reject:{path.rpartition('/')[2]}")
+        answer = self.expect(202, "PUT", path, {"protocol": "HTTP"})["loadbalancer"]
+        self.assertEqual("ERROR", answer["status"])
+        self.assertRegex(answer["status_reason"], f"pretends to refuse.*from device {one}, which serves it until")
+        self.refuse(409, "DELETE", f"/devices/{one}")
+        self.refuse(409, "DELETE", f"/devices/{other}")
+        self.assertEqual("ACTIVE", self.expect(202, "PUT", path, {"protocol": "TCP"})["loadbalancer"]["status"])
+        self.assertEqual(one, self.get(path)["loadbalancer"]["device_id"])
+        self.until(lambda: not self.get(path)["loadbalancer"]["status_reason"])
+        self.expect(204, "DELETE", f"/devices/{other}")
+
     def test_it_moves_when_its_device_cannot_do_it(self) -> None:
         tcp = {"algorithms": "ROUND_ROBIN", "protocols": "TCP"}
         one = self.register(capabilities=tcp)
