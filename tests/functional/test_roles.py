@@ -142,6 +142,11 @@ class TestEveryRoute(DryRunCase):
         }
         self.assertEqual(served, {(method, path) for method, path, _ in routes()})
 
+    def test_every_dialect_has_such_a_table(self) -> None:
+        """Beside this one: test_lbaas_v2_roles, test_networks."""
+        prefixes = {rule.name.partition(":")[0] for rule, _, _ in operations(table(cast(Service, None), Settings()))}
+        self.assertLessEqual(prefixes, {"", "balancer", "os_load-balancer_api", "network"})
+
     def test_every_role_everywhere(self) -> None:
         before = self.rows()
         for method, path, right in routes():
