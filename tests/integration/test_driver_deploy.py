@@ -365,9 +365,9 @@ class TestRefusals(DeployingCase):
         calls = []
 
         def take() -> None:
-            # The third call is after the look, before the deployment.
+            # The second call is after the look, before the deployment.
             calls.append(1)
-            if len(calls) == 3:
+            if len(calls) == 2:
                 taken.enter_context(socket.create_server(("127.0.0.1", port)))
 
         with self.assertRaisesRegex(TransientDeviceError, "previous configuration was put back"):

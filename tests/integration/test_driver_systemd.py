@@ -48,6 +48,8 @@ class TestSystemd(DeployingCase):
                 self.deploy(device)
                 self.assertEqual(before, host.read_config())
                 self.assertEqual([], self.left_behind(host))
+                # Its master says when it is done with the last reload.
+                eventually(lambda: self.unit(host, "ActiveState") != "reloading", "it is done")  # noqa: B023
                 self.assertEqual((main, "0", "active"), tuple(self.unit(host, name) for name in _LASTING))
                 host.stop()
 

@@ -9,9 +9,9 @@ from tests.integration.running import eventually
 from tests.scenarios.stops import UPLOADED, Stop
 from tests.scenarios.world import BY_ANOTHER_WORKER, BY_RESTART, ScenarioCase
 
-# Of what a deployment sends, the last parts: the command that runs the step, in one packet that is worth nothing
-# before it is whole; then the file; then some hundred bytes of questions.
-_COMMAND, _QUESTIONS = 9000, 800
+# Of what a deployment sends: first it asks some questions, then comes the command that runs the step, in one packet
+# that is worth nothing before it is whole.
+_QUESTIONS, _COMMAND = 5600, 10700
 
 
 class SeveralWorkers(ScenarioCase):
@@ -63,12 +63,10 @@ class SeveralWorkers(ScenarioCase):
     def test_one_whose_push_arrives_after_its_successors_does_not_win(self) -> None:
         stale = self.worker()
         self._await(BY_RESTART, "started")
-        before = self.proxy.sent
         self.world.add()
-        self._await(BY_RESTART, "to see how much is sent")
-        sent = self.proxy.sent - before
+        self._await(BY_RESTART, "its connection is open")
         with self.traffic() as traffic:
-            self.proxy.hold_after(sent - _QUESTIONS - len(self.world.config()) - _COMMAND // 2)
+            self.proxy.hold_after(_QUESTIONS + _COMMAND // 2)
             taken_back = self.world.add()
             self.assertTrue(self.proxy.reached.wait(10))
             stale.freeze()

@@ -8,7 +8,7 @@ import contextlib
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
@@ -55,6 +55,39 @@ def look(connection: Connection, device: Device, *, timeout: float) -> HostState
     if done.rc == 127:
         raise TerminalDeviceError(f"{connection.where}: the device lacks the command timeout")
     return parse(done.stdout, config)
+
+
+def glance(connection: Connection, device: Device, known: HostState, *, timeout: float) -> HostState | None:
+    """What changes by itself on a host that was looked at before and whose HAProxy is known to be the same: who listens
+    and which addresses there are. The content of the file is as it was until somebody reads it. None when the host must
+    be looked at."""
+    argv = [
+        "timeout",
+        str(timeout),
+        "/bin/sh",
+        "-c",
+        _OBSERVE,
+        "balancer",
+        config_of(device),
+        socket_of(device),
+        "brief",
+    ]
+    seen = parse(connection.run(argv, timeout=timeout + 1).stdout, config_of(device))
+    now = replace(
+        known,
+        path=seen.path,
+        directory=seen.directory,
+        socket_directory=seen.socket_directory,
+        previous_exists=seen.previous_exists,
+        leftovers=seen.leftovers,
+        mode=seen.mode,
+        ping_command=seen.ping_command,
+        ping_groups=seen.ping_groups,
+        sidecar=seen.sidecar,
+    )
+    if now != known:
+        return None
+    return replace(now, listening=seen.listening, addresses=seen.addresses, states=seen.states)
 
 
 def ways(connection: Connection, host: HostState, addresses: Sequence[str], *, timeout: float) -> dict[str, str]:

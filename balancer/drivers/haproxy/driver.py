@@ -53,18 +53,21 @@ _TABLES_TIMEOUT = 15.0
 _TABLES_POLL = 0.2
 _HANDOVER_TIMEOUT = 2.0
 _HANDOVER_POLL = 0.02
+# What only a whole look shows (tools, versions, rights) may be so old.
+_GOOD_SECONDS = 30.0
 _ASTRAY = "HAProxy runs something else than its file says"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
     """A host, its file taken apart. `mark` is what the worker bears that serves: None when nothing was changed since it
-    was started, or when it cannot be asked."""
+    was started, or when it cannot be asked. `good_until`, by the monotonic clock: until then a glance is enough."""
 
     host: HostState
     parts: Parts
     sidecar: Sidecar | None
     mark: runtime.Mark | None = None
+    good_until: float = 0.0
 
     @property
     def old(self) -> bytes:
@@ -230,7 +233,13 @@ class HAProxyDriver:
         owner = _foreign_owner(device, parts, sidecar)
         if owner is not None and not device.adopting:
             raise TerminalDeviceError(deploy.foreign_sentence(connection.where, owner))
-        return _Found(host=host, parts=parts, sidecar=sidecar, mark=_mark(connection, device, host, parts))
+        return _Found(
+            host=host,
+            parts=parts,
+            sidecar=sidecar,
+            mark=_mark(connection, device, host, parts),
+            good_until=time.monotonic() + _GOOD_SECONDS,
+        )
 
 
 class _Began:
@@ -351,16 +360,26 @@ class _Application:
         self.drift: Drift | None = None
 
     def run_known(self, left: _Left) -> Applied:
-        """What can be changed while HAProxy runs is, without another look at the host. Raises `_LookAgain`."""
+        """What can be changed while HAProxy runs is, without another look at the host; otherwise a short one may do.
+        Raises `_LookAgain`."""
         self.moves, self.refused = left.moves, dict(left.refused)
         if self.withheld != _withheld(left.found.sidecar):
             raise _LookAgain
         composed = self._compose(self.blocks)
         planned = self._plan(composed)
-        if planned.action is not Action.LIVE:
+        if planned.action is Action.LIVE:
+            how = deploy.means(self.found.host, self.device, self.connection.where)
+            return self._live(how, composed, planned, observed=False)
+        # When nothing is to be done, the look is the deployment.
+        if planned.action is not Action.RELOAD or time.monotonic() > self.found.good_until:
             raise _LookAgain
-        how = deploy.means(self.found.host, self.device, self.connection.where)
-        return self._live(how, composed, planned, observed=False)
+        if self._mark() != self.found.mark:
+            raise _LookAgain
+        host = deploy.glance(self.connection, self.device, self.found.host, timeout=self.timeout)
+        if host is None:
+            raise _LookAgain
+        self.found, self.refused = replace(self.found, host=host), {}
+        return self.run()
 
     def run(self, distrust: str = "") -> Applied:
         """`distrust`: why HAProxy may run something else than its file, "" when nothing is known of that. Raises
@@ -458,7 +477,7 @@ class _Application:
         if staying:
             sentence += f"; {len(staying)} removed servers keep their present sessions to their end"
         applied = self._applied(planned, composed, sentence, observed=observed)
-        self._leave(composed, note, mark)
+        self._leave(composed, note, mark, good_until=self.found.good_until)
         return applied
 
     def _mark(self) -> runtime.Mark | None:
@@ -467,7 +486,7 @@ class _Application:
         except TransientDeviceError:
             return None
 
-    def _leave(self, composed: Composed, sidecar: Sidecar, mark: runtime.Mark) -> None:
+    def _leave(self, composed: Composed, sidecar: Sidecar, mark: runtime.Mark, *, good_until: float) -> None:
         host = replace(
             self.found.host,
             config=composed.content,
@@ -475,7 +494,8 @@ class _Application:
             previous_exists=False,
             leftovers=False,
         )
-        found = _Found(host=host, parts=file.split(composed.content), sidecar=sidecar, mark=mark)
+        parts = file.split(composed.content)
+        found = _Found(host=host, parts=parts, sidecar=sidecar, mark=mark, good_until=good_until)
         self.left = _Left(device=self.device, found=found, moves=self.moves, refused=self.refused)
 
     def _compose(self, blocks: Mapping[str, str]) -> Composed:
@@ -531,7 +551,9 @@ class _Application:
                 mark = runtime.Mark(epoch=self.epoch, digest=composed.block_digest)
                 path = deploy.socket_of(self.device)
                 if runtime.write_mark(self.connection, path, mark, pid=outcome.pid, idle=self.idle):
-                    self._leave(composed, note, mark)
+                    # Without a master the process is another one now.
+                    good_until = self.found.good_until if how.masters else 0.0
+                    self._leave(composed, note, mark, good_until=good_until)
             if sticky:
                 # Those who ask from now on find what was handed over.
                 self._await_handover()
@@ -633,7 +655,9 @@ class _Application:
         diff = file.block_diff(self.old, composed.content) if changed else ""
         live_only = planned.action is Action.LIVE or (planned.action is Action.INSTALL and composed.content == self.old)
         # Addresses wait for the next deployment while HAProxy is told.
-        waiting = planned.action is Action.LIVE and (self.moves.before or self.moves.after)
+        waiting = planned.action is Action.LIVE and (
+            self.moves.before or self.moves.after or self.withheld != _withheld(self.found.sidecar)
+        )
         return Applied(
             plan="noop" if not changed else "runtime" if live_only else "reload",
             sentence=sentence
