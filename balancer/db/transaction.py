@@ -111,8 +111,11 @@ class SqlTransaction:
         """`secrets` encrypts the credentials of devices; without it no device that has one can be stored."""
         self._connection = connection
         self._secrets = secrets
+        self._writing = writing
         self._locking = writing and locks_rows(connection)
         self._locked: set[str] = set()
+        self._seen: dict[str, Children] = {}
+        """Load balancer id to the rows below it, as read and not changed since: what is saved was just read."""
         self._now = datetime.now(UTC)
         """The one time of all that this transaction makes or changes."""
         self.placements = SqlPlacementRows(connection)
@@ -134,6 +137,7 @@ class SqlTransaction:
         finally:
             # Locks go with the savepoint that they were taken in.
             self._locked = locked
+            self._seen.clear()
 
     def clock(self) -> float:
         """Seconds since 1970, of the database's clock."""
@@ -353,15 +357,16 @@ class SqlTransaction:
 
     def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
         self._lock_devices_of(load_balancer_id)
-        conditions: list[ColumnElement[bool]] = [load_balancers.c.id == load_balancer_id]
-        if not include_deleted:
-            conditions.append(load_balancers.c.deleted.is_(False))
-        found = self._load(conditions)
-        if not found:
+        rows = self._rows(_ONE, {"load_balancer_id": load_balancer_id})
+        if not rows or (rows[0]["deleted"] and not include_deleted):
             raise NotFound("Load balancer", load_balancer_id)
-        if self._locking and not self._locked.issuperset(devices_at(found[0])):
+        children = self._children_of(load_balancer_id)
+        (found,) = mapping.load_balancers_from(rows, children)
+        if self._locking and not self._locked.issuperset(devices_at(found)):
             raise StaleGeneration(f"Load balancer {load_balancer_id} was moved meanwhile")
-        return found[0]
+        if self._writing:
+            self._seen[load_balancer_id] = children
+        return found
 
     def progress(self, load_balancer_id: str) -> Progress | None:
         shown = load_balancers.c.applied_generation, load_balancers.c.error_generation
@@ -403,7 +408,7 @@ class SqlTransaction:
         )
         if not saved.rowcount:
             raise StaleGeneration(f"Load balancer {load_balancer.id} was changed meanwhile")
-        stored = self._children(select(load_balancers.c.id).where(load_balancers.c.id == load_balancer.id))
+        stored = self._seen.pop(load_balancer.id, None) or self._children_of(load_balancer.id)
         gone = self._save_children(stored, mapping.children_values(load_balancer))
         self._note_removed(load_balancer, gone)
         left = {row["port_id"] for row in stored.virtual_ips} - {vip.port_id for vip in load_balancer.virtual_ips}
@@ -459,6 +464,7 @@ class SqlTransaction:
     def purge_load_balancers(self, ids: Sequence[str]) -> None:
         """Remove rows for good, with all below them, what was counted for them and the monitors that nothing else
         uses. Their reservations are not touched."""
+        self._seen.clear()
         for batch in _batches(ids):
             used = (
                 select(pool_health_monitors.c.health_monitor_id)
@@ -488,30 +494,22 @@ class SqlTransaction:
         rows = self._rows(select(load_balancers).where(*conditions).order_by(*order))
         if not rows:
             return []
-        return mapping.load_balancers_from(rows, self._children(select(load_balancers.c.id).where(*conditions)))
+        queries = _children_queries(select(load_balancers.c.id).where(*conditions))
+        return mapping.load_balancers_from(rows, self._children(queries, {}))
 
-    def _children(self, load_balancer_ids: Select[Any]) -> Children:
-        def below(table: Table, parent: str, ids: Select[Any]) -> Sequence[Row]:
-            query = select(table).where(table.c[parent].in_(ids))
-            return self._rows(query.order_by(table.c.ordinal) if "ordinal" in table.c else query)
-
-        found: dict[str, Sequence[Row]] = {
-            "virtual_ips": below(virtual_ips, "load_balancer_id", load_balancer_ids),
-            "pools": below(pools, "load_balancer_id", load_balancer_ids),
-            "listeners": below(listeners, "load_balancer_id", load_balancer_ids),
-        }
-        if found["pools"]:
-            pool_ids = select(pools.c.id).where(pools.c.load_balancer_id.in_(load_balancer_ids))
-            found["members"] = below(members, "pool_id", pool_ids)
-            found["pool_health_monitors"] = below(pool_health_monitors, "pool_id", pool_ids)
-            found["session_persistences"] = below(session_persistences, "pool_id", pool_ids)
-        if found["listeners"]:
-            listener_ids = select(listeners.c.id).where(listeners.c.load_balancer_id.in_(load_balancer_ids))
-            found["l7_policies"] = below(l7_policies, "listener_id", listener_ids)
-            if found["l7_policies"]:
-                policy_ids = select(l7_policies.c.id).where(l7_policies.c.listener_id.in_(listener_ids))
-                found["l7_rules"] = below(l7_rules, "l7_policy_id", policy_ids)
+    def _children(self, queries: Mapping[str, Select[Any]], parameters: Values) -> Children:
+        """`queries` are those of `_children_queries`."""
+        found: dict[str, Sequence[Row]] = {}
+        for name, query in queries.items():
+            above = _ABOVE.get(name)
+            if above is None or found[above]:
+                found[name] = self._rows(query, parameters)
+            else:
+                found[name] = ()
         return Children(**found)
+
+    def _children_of(self, load_balancer_id: str) -> Children:
+        return self._children(_CHILDREN_OF_ONE, {"load_balancer_id": load_balancer_id})
 
     def _save_children(self, stored: Children, wanted: Children) -> dict[Table, Sequence[mapping.Key]]:
         """Write what differs only, so that the times of what stays are kept. Returns the keys of what is gone."""
@@ -564,7 +562,7 @@ class SqlTransaction:
         found = {
             row["id"]: mapping.monitor_from(row)
             for batch in _batches(ids)
-            for row in self._rows(select(health_monitors).where(health_monitors.c.id.in_(batch)))
+            for row in self._rows(_MONITORS, {"ids": batch})
         }
         return [found[each] for each in ids if each in found]
 
@@ -576,6 +574,7 @@ class SqlTransaction:
 
     def delete_monitor(self, monitor_id: str) -> None:
         """Pools that use it lose it. Nothing happens when it is gone already."""
+        self._seen.clear()
         self._connection.execute(delete(health_monitors).where(health_monitors.c.id == monitor_id))
 
     # --- statistics --------------------------------------------------------------------
@@ -853,8 +852,8 @@ class SqlTransaction:
 
     # --- rows ------------------------------------------------------------------------
 
-    def _rows(self, query: Select[Any]) -> Sequence[Row]:
-        return self._connection.execute(query).mappings().all()
+    def _rows(self, query: Select[Any], parameters: Values | None = None) -> Sequence[Row]:
+        return self._connection.execute(query, parameters).mappings().all()
 
     def _insert_rows(self, table: Table, rows: Iterable[Row]) -> None:
         times = {"created_at": self._now, "updated_at": self._now} if "created_at" in table.c else {}
@@ -881,6 +880,41 @@ class SqlTransaction:
         if values:
             self._connection.execute(delete(table).where(*_key_conditions(table)), values)
 
+
+def _children_queries(load_balancer_ids: Select[Any]) -> Mapping[str, Select[Any]]:
+    """Table name to the rows of it that are below those load balancers, what is above comes first."""
+
+    def below(table: Table, parent: str, ids: Select[Any]) -> Select[Any]:
+        query = select(table).where(table.c[parent].in_(ids))
+        return query.order_by(table.c.ordinal) if "ordinal" in table.c else query
+
+    pool_ids = select(pools.c.id).where(pools.c.load_balancer_id.in_(load_balancer_ids))
+    listener_ids = select(listeners.c.id).where(listeners.c.load_balancer_id.in_(load_balancer_ids))
+    policy_ids = select(l7_policies.c.id).where(l7_policies.c.listener_id.in_(listener_ids))
+    return {
+        "virtual_ips": below(virtual_ips, "load_balancer_id", load_balancer_ids),
+        "pools": below(pools, "load_balancer_id", load_balancer_ids),
+        "listeners": below(listeners, "load_balancer_id", load_balancer_ids),
+        "members": below(members, "pool_id", pool_ids),
+        "pool_health_monitors": below(pool_health_monitors, "pool_id", pool_ids),
+        "session_persistences": below(session_persistences, "pool_id", pool_ids),
+        "l7_policies": below(l7_policies, "listener_id", listener_ids),
+        "l7_rules": below(l7_rules, "l7_policy_id", policy_ids),
+    }
+
+
+# Table name to the one without rows of which it has none.
+_ABOVE = {
+    **dict.fromkeys(("members", "pool_health_monitors", "session_persistences"), "pools"),
+    "l7_policies": "listeners",
+    "l7_rules": "l7_policies",
+}
+# Made once: making them takes as long as running them.
+_ONE = select(load_balancers).where(load_balancers.c.id == sa.bindparam("load_balancer_id"))
+_MONITORS = select(health_monitors).where(health_monitors.c.id.in_(sa.bindparam("ids", expanding=True)))
+_CHILDREN_OF_ONE = _children_queries(
+    select(load_balancers.c.id).where(load_balancers.c.id == sa.bindparam("load_balancer_id"))
+)
 
 # A load balancer's parts, and the monitors it uses, change with its generation only.
 _LEFT, _LEFT_OBSERVATION = devices.alias(), device_observations.alias()
