@@ -916,6 +916,12 @@ _CHILDREN_OF_ONE = _children_queries(
     select(load_balancers.c.id).where(load_balancers.c.id == sa.bindparam("load_balancer_id"))
 )
 
+
+def _as_stored(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """To be compared only: what it means costs more to find out than to read it."""
+    return sa.type_coerce(column, sa.String())
+
+
 # A load balancer's parts, and the monitors it uses, change with its generation only.
 _LEFT, _LEFT_OBSERVATION = devices.alias(), device_observations.alias()
 _STAMPS = (
@@ -924,15 +930,15 @@ _STAMPS = (
         load_balancers.c.project_id,
         load_balancers.c.generation,
         load_balancers.c.applied_generation,
-        load_balancers.c.updated_at,
+        _as_stored(load_balancers.c.updated_at),
         load_balancers.c.device_id,
-        devices.c.updated_at,
+        _as_stored(devices.c.updated_at),
         devices.c.error,
         device_observations.c.observed_at,
         device_observations.c.sampled_at,
         load_balancers.c.moving_from,
         load_balancers.c.move_phase,
-        _LEFT.c.updated_at,
+        _as_stored(_LEFT.c.updated_at),
         _LEFT.c.error,
         _LEFT_OBSERVATION.c.observed_at,
         _LEFT_OBSERVATION.c.sampled_at,
