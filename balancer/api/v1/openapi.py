@@ -168,7 +168,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("DELETE", "/devices/{device_id}"): Operation(
         does="remove a device (administrators). Refused with 409 while load balancers are on it; `?force=1` drops them "
-        "with it, and the host must then be cleaned by hand",
+        "with it (those that are on their way to it stay where they are served), and the host must then be cleaned by "
+        "hand",
         status=_NO_CONTENT,
         query=("force",),
     ),
