@@ -20,6 +20,7 @@ from balancer.api.app import make_app
 from balancer.api.wsgi import Application
 from balancer.config import ApiSettings, Settings
 from balancer.core import scheduler
+from balancer.core.model import AdminState
 from balancer.core.reconciler import Reconciler
 from balancer.core.service import Service
 from balancer.core.worker import Worker
@@ -185,6 +186,7 @@ class ApiCase(unittest.TestCase):
 
     def refuse(self, status: int, method: str, path: str, body: Any = None, *, field: str | None = None) -> str:
         """The message of a request that must be refused with that status and field, leaving nothing behind."""
+        self.wait_for_the_worker()
         before = self.rows()
         answer = self.call(method, path, body)
         self.assertEqual(status, answer.status, answer.json)
@@ -201,6 +203,23 @@ class ApiCase(unittest.TestCase):
         deadline = time.monotonic() + 10
         while not holds():
             self.assertLess(time.monotonic(), deadline, "it did not happen")
+            time.sleep(0.01)
+
+    def wait_for_the_worker(self) -> None:
+        """Until it has done what was asked for, or failed at it, so that its writing is not the request's."""
+        if not self.worker:
+            return
+        devices = tables.devices
+        in_hand = sa.select(sa.func.count()).where(
+            devices.c.desired_revision > devices.c.applied_revision,
+            devices.c.error.is_(None),
+            devices.c.admin_state != AdminState.MAINTENANCE.value,
+        )
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            with self.engine.connect() as connection:
+                if not connection.scalar(in_hand):
+                    return
             time.sleep(0.01)
 
     # --- what there is --------------------------------------------------------------------
