@@ -1,5 +1,7 @@
 """What users of a load balancer may not notice, whatever is deployed: a hundred thousand requests, looked at one by
-one, while HAProxy is reloaded a hundred times and told of a thousand changes."""
+one, while HAProxy is reloaded a hundred times and told of a thousand changes.
+
+Clients with a member of their own ask after each reload, not within it: see doc/source/driver.rst."""
 
 from __future__ import annotations
 
