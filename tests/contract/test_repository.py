@@ -71,7 +71,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Quotas are a project's; that addresses are given back is in `test_networks`; keys and workers are everybody's.
 NOT_OF_A_DEVICE = {
-    *("encryption", "fixed_ips", "network_ports", "networks", "quotas", "removed_objects", "subnets", "workers"),
+    *("encryption", "fixed_ips", "network_ports", "networks", "placement_profiles", "placements", "quotas"),
+    *("removed_objects", "subnets", "workers"),
 }
 
 
