@@ -147,6 +147,22 @@ WORKER_OPTS: tuple[cfg.Opt, ...] = (
     cfg.IntOpt("keep_deployments", default=100, min=1, help="Deployments of each device that stay in its history."),
 )
 
+HAPROXY_OPTS: tuple[cfg.Opt, ...] = (
+    cfg.IntOpt(
+        "old_workers",
+        default=8,
+        min=0,
+        help="How many workers of earlier reloads may still serve their last connections without reloads becoming "
+        "rarer. With each one more the least time between two reloads doubles, beginning with a second.",
+    ),
+    cfg.FloatOpt(
+        "reload_interval_max",
+        default=60.0,
+        min=0,
+        help="The longest that time becomes, in seconds. Changes that come meanwhile are one reload.",
+    ),
+)
+
 DRIFT_OPTS: tuple[cfg.Opt, ...] = (
     cfg.StrOpt(
         "repair",
@@ -234,6 +250,7 @@ GROUPS: Mapping[str, tuple[cfg.Opt, ...]] = {
     "api": API_OPTS,
     "worker": WORKER_OPTS,
     "ssh": SSH_OPTS,
+    "haproxy": HAPROXY_OPTS,
     "drift": DRIFT_OPTS,
     "quotas": QUOTA_OPTS,
     "network": NETWORK_OPTS,
@@ -291,6 +308,12 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HAProxySettings:
+    old_workers: int = 8
+    reload_interval_max: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DriftSettings:
     repair: str = "manual"
 
@@ -315,6 +338,7 @@ class Settings:
     api: ApiSettings = ApiSettings()
     worker: WorkerSettings = WorkerSettings()
     ssh: SshSettings = SshSettings()
+    haproxy: HAProxySettings = HAProxySettings()
     drift: DriftSettings = DriftSettings()
     quotas: Mapping[str, int] = field(default_factory=dict)
     network: NetworkSettings = NetworkSettings()
@@ -406,6 +430,7 @@ def _freeze(conf: cfg.ConfigOpts, weights: Mapping[str, float]) -> Settings:
         api=ApiSettings(**{opt.name: conf.api[opt.name] for opt in API_OPTS}),
         worker=WorkerSettings(**{opt.name: conf.worker[opt.name] for opt in WORKER_OPTS}),
         ssh=SshSettings(**{opt.name: conf.ssh[opt.name] for opt in SSH_OPTS}),
+        haproxy=HAProxySettings(**{opt.name: conf.haproxy[opt.name] for opt in HAPROXY_OPTS}),
         drift=DriftSettings(**{opt.name: conf.drift[opt.name] for opt in DRIFT_OPTS}),
         quotas={opt.name: conf.quotas[opt.name] for opt in QUOTA_OPTS},
         key_file=conf.secrets.key_file,

@@ -127,6 +127,14 @@ class StaleGeneration(BalancerError):
     """Somebody else saved the object meanwhile: load it again and repeat the change."""
 
 
+class NotYet(BalancerError):
+    """Nothing is wrong, but the device is to be left alone for `seconds`; nothing was changed."""
+
+    def __init__(self, message: str, *, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class LeaseLost(BalancerError):
     """Another worker owns the device now; whatever was not applied yet must not be applied."""
 

@@ -87,7 +87,7 @@ class Driver(Protocol):
         raises `LeaseLost` when the lease is gone, or about to end (`balancer.config.assured_seconds`), and is called
         before every step that changes the device, but not before the device was found to remember no epoch later than
         `device.deployed_epoch` (else `LaterOwner`, unless it is being adopted).
-        Raises `TransientDeviceError`, `TerminalDeviceError` or `LeaseLost`.
+        Raises `TransientDeviceError`, `TerminalDeviceError`, `LeaseLost`, or `NotYet` when the device needs a rest.
         """
 
     def forget(self, device_id: str) -> None:
@@ -393,6 +393,10 @@ class Repository(Transactions, Protocol):
         """The device's error; `retry_after` seconds until the next try, None to wait for a change. A terminal
         failure marks every load balancer that waited for this deployment. It took `duration` seconds, for the
         history. Raises `LeaseLost`."""
+
+    def postpone(self, lease: Lease, spec: DeviceSpec, seconds: float) -> None:
+        """Nothing failed, but the device is not deployed to for so long, unless something is asked for meanwhile.
+        Raises `LeaseLost`."""
 
 
 class Leases(Protocol):

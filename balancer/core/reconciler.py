@@ -20,6 +20,7 @@ from balancer.exceptions import (
     DatabaseUnavailable,
     LaterOwner,
     LeaseLost,
+    NotYet,
     TerminalDeviceError,
     TransientDeviceError,
 )
@@ -143,6 +144,9 @@ class Reconciler:
                 # Refused when the lease is no longer ours: then it is one of this database that came later.
                 self._repository.record_failure(holder.lease, spec, sentence, retry_after=None, duration=took)
                 return f"failed, waiting for an adoption: {sentence}"
+            except NotYet as error:
+                self._repository.postpone(holder.lease, spec, error.seconds)
+                return "; ".join((*done, f"not for {error.seconds:.1f} s: {error}"))
             except (LeaseLost, DatabaseUnavailable):
                 raise
             except Exception:

@@ -306,6 +306,15 @@ class SqlRepository:
                 if (row := rows.get(each.id)) is not None and _is_here(row, spec)
             )
 
+    @after_lost_race
+    def postpone(self, lease: Lease, spec: DeviceSpec, seconds: float) -> None:
+        with self._fenced(lease) as (connection, now):
+            connection.execute(
+                update(devices)
+                .where(devices.c.id == lease.device_id, devices.c.desired_revision == spec.revision)
+                .values(retry_at=now + seconds)
+            )
+
     def _enter(self, connection: Connection, device_id: str, entry: Values, duration: float, now: float) -> None:
         keep = self._keep_deployments
         deployments.record(connection, device_id, entry, duration=duration, now=now, keep=keep)

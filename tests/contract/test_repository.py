@@ -1203,6 +1203,23 @@ class DueContract(Steps):
         self.failed(device_id, retry_after=0.0)
         self.assertEqual([(device_id, "deploy")], self.due())
 
+    def test_a_device_that_needs_a_rest_gets_it_and_nothing_has_failed(self) -> None:
+        device_id = self.observed()
+        self.bump(device_id)
+        spec = self.spec(device_id)
+        self.under_lease(device_id, lambda lease: self.repository.postpone(lease, spec, 1000.0))
+        self.assertEqual([], self.due())
+        self.assertGreater(self.repository.next_due_in() or 0.0, 900.0)
+        now = self.spec(device_id)
+        self.assertEqual((0, None, False), (now.failures, now.device.error, now.deployable))
+        with self.repository.read() as tx:
+            self.assertEqual([], tx.deployments(device_id, limit=10))
+        # A change may need no rest: it is looked at.
+        self.bump(device_id)
+        self.assertEqual([(device_id, "deploy")], self.due())
+        self.under_lease(device_id, lambda lease: self.repository.postpone(lease, spec, 1000.0))
+        self.assertEqual([(device_id, "deploy")], self.due())
+
     def test_a_change_during_a_failing_deployment_is_tried_at_once(self) -> None:
         for pause in (1000.0, None):
             device_id = self.observed()

@@ -32,7 +32,8 @@ class Asked:
 class Answering:
     """A web server whose page names its port. `codes` and `delays` (seconds) are by path, and may be changed any time;
     `headers` are sent with every answer. `certificate`: a PEM file with key and certificate makes it speak TLS.
-    `most_at_once` is how many requests it had in hand at once, at most."""
+    `most_at_once` is how many requests it had in hand at once, at most, `connections` how
+    many connections there were."""
 
     def __init__(self, *, address: str = "127.0.0.1", certificate: Path | None = None) -> None:
         self.codes: dict[str, int] = {}
@@ -40,6 +41,7 @@ class Answering:
         self.headers: dict[str, str] = {}
         self.asked: list[Asked] = []
         self.most_at_once = 0
+        self.connections = 0
         self._at_once = 0
         self._lock = threading.Lock()
         outer = self
@@ -79,6 +81,7 @@ class Answering:
                 pass  # a check that ends its connection without a request, or speaks no TLS
 
             def finish_request(self, request: object, client_address: object) -> None:
+                outer.connections += 1
                 # Not when accepting: one client that does not speak would keep the others out.
                 if context is not None:
                     request = context.wrap_socket(request, server_side=True)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from balancer.core.model import Bind
 from balancer.drivers.haproxy import deploy, rights
 from balancer.drivers.haproxy.host import HostState, Process, parse, ping_command, version_number
 from balancer.drivers.haproxy.live import Abilities
-from balancer.drivers.haproxy.plan import Action, plan, port_conflicts
+from balancer.drivers.haproxy.plan import Action, plan, port_conflicts, reload_interval
 from balancer.exceptions import InvalidInput, TerminalDeviceError, TransientDeviceError
 from tests.golden.builders import DEVICE
 
@@ -89,6 +89,20 @@ class TestParse(unittest.TestCase):
         self.assertEqual([10, 11, 32, 33], [each.pid for each in found.processes])
         self.assertEqual([10, 32, 33], [each.pid for each in found.leaders])
         self.assertEqual("haproxy.service", found.leaders[0].unit)
+
+    def test_workers_of_earlier_reloads_are_counted(self) -> None:
+        older = [line.replace("process 11 10", f"process {pid} 10") for pid in (7, 8) for line in [WORKER]]
+        daemons = [DAEMON.replace("process 20 ", f"process {pid} ") for pid in (21, 22)]
+        for lines, expected in (
+            ((), 0),
+            ((MASTER, WORKER), 0),
+            ((MASTER, WORKER, *older), 2),
+            ((DAEMON,), 0),
+            ((DAEMON, *daemons), 2),
+            ((MASTER,), 0),
+        ):
+            with self.subTest(lines):
+                self.assertEqual(expected, parse(observed(*lines), CONFIG).old_workers)
 
     def test_listening_sockets(self) -> None:
         found = state(
@@ -202,6 +216,11 @@ class TestPlan(unittest.TestCase):
             with self.subTest(old=old, new=new, has_block=has_block, verified=verified, running=running, able=NOTHING):
                 made = plan(old=old, new=new, has_block=has_block, verified=verified, running=running, able=NOTHING)
                 self.assertEqual(expected, made.action)
+
+    def test_reloads_become_rarer_with_old_workers(self) -> None:
+        seconds = [reload_interval(count, free=8, longest=60.0) for count in (0, 8, 9, 10, 11, 14, 15, 200)]
+        self.assertEqual([0.0, 0.0, 1.0, 2.0, 4.0, 32.0, 60.0, 60.0], seconds)
+        self.assertEqual(0.0, reload_interval(50, free=8, longest=0.0))
 
     def test_addresses_need_no_reload(self) -> None:
         for running in (True, False):

@@ -22,6 +22,7 @@ from balancer.drivers.haproxy.rights import Argv
 from balancer.drivers.ssh import Connection, Session
 from balancer.exceptions import LaterOwner, TerminalDeviceError, TransientDeviceError
 
+RELOAD_METHODS = ("systemctl", "signal", "master socket", "handover")
 OLDEST_VERSION = (2, 4)
 
 _OBSERVE = resources.files(__package__).joinpath("observe.sh").read_text()
@@ -154,20 +155,18 @@ def means(host: HostState, device: Device, where: str) -> Means:
         steps["start"] = ()
         steps["stop"] = rights.signal_step("stop", pids, tools)
         sudo |= {"stop": signal, "reload": signal}
-        if running.unit and not may_signal and "systemctl" in host.tools:
-            method = "systemctl"
+        method = _method(host, running, device, where)
+        if method == "systemctl" and running.unit:
             steps["reload"] = rights.unit_step("reload", running.unit, tools)
             steps["stop"] = rights.unit_step("stop", running.unit, tools)
-        elif not running.master_worker:
-            method = "handover"
+        elif method == "handover":
             successor = running.pid_file or pid_file
             extra = running.further_arguments(operand)
             steps["reload"] = rights.handover_step(program, operand, successor, extra, pids)
-        elif may_signal or not running.master_socket:
-            method = "signal"
+        elif method == "signal":
             steps["reload"] = rights.signal_step("reload", (running.pid,), tools)
         else:
-            method, master_socket = "master socket", running.master_socket
+            master_socket = running.master_socket
             steps["reload"] = ()
         if signal is None and not may_signal and master_socket is None:
             raise TerminalDeviceError(
@@ -185,6 +184,27 @@ def means(host: HostState, device: Device, where: str) -> Means:
         master_socket=master_socket,
         **_ip(host, device),
     )
+
+
+def _method(host: HostState, running: Process, device: Device, where: str) -> str:
+    """How the running HAProxy is reloaded: as the device's registration says, else as it can be."""
+    wanted = device.extras.get("reload_method")
+    if wanted is not None:
+        lacks = {
+            "systemctl": "" if running.unit and "systemctl" in host.tools else "HAProxy does not run as a service",
+            "signal": "" if running.master_worker else "HAProxy has no master process",
+            "master socket": "" if running.master_socket else "there is no master socket that the login user may use",
+            "handover": "HAProxy has a master process" if running.master_worker else "",
+        }[str(wanted)]
+        if lacks:
+            raise TerminalDeviceError(f"{where}: reload_method is {wanted}, but {lacks}: change one or the other")
+        return str(wanted)
+    may_signal = host.uid in (0, running.uid)
+    if running.unit and not may_signal and "systemctl" in host.tools:
+        return "systemctl"
+    if not running.master_worker:
+        return "handover"
+    return "signal" if may_signal or not running.master_socket else "master socket"
 
 
 def _ip(host: HostState, device: Device) -> dict[str, Any]:
@@ -265,10 +285,12 @@ class Order:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """`seconds` from sending the new file until it was seen serving, by the worker `pid` (0: none was looked for).
-    `refused` maps addresses that could not be added or removed to the reason."""
+    `refused` maps addresses that could not be added or removed to the reason. `old_workers`: those that were there
+    before, and may have connections to serve to their end."""
 
     pid: int
     seconds: float
+    old_workers: int = 0
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -323,7 +345,9 @@ def deploy(
         word, said = _result(session, how, order, connection, refused)
         if word != "committed":
             raise _failure(word, said, connection, how)
-        return Served(pid=served, seconds=time.monotonic() - began, refused=refused)
+        return Served(
+            pid=served, seconds=time.monotonic() - began, old_workers=len(before - how.masters), refused=refused
+        )
     finally:
         # What the step cleans up, or puts back, comes after its last word.
         with contextlib.suppress(TransientDeviceError):

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from balancer.config import Settings, assured_seconds
 from balancer.core import tenants
@@ -30,8 +31,17 @@ from balancer.drivers.haproxy import addresses, deploy, file, live, names, rende
 from balancer.drivers.haproxy.addresses import AddressAction
 from balancer.drivers.haproxy.file import Composed, FileError, Parts, Sidecar
 from balancer.drivers.haproxy.host import HostState, ping_command
-from balancer.drivers.haproxy.plan import ASKED_FOR, Action, Plan, halves, plan, port_conflicts, preview
-from balancer.exceptions import DeviceError, InvalidInput, TerminalDeviceError, TransientDeviceError
+from balancer.drivers.haproxy.plan import (
+    ASKED_FOR,
+    Action,
+    Plan,
+    halves,
+    plan,
+    port_conflicts,
+    preview,
+    reload_interval,
+)
+from balancer.exceptions import DeviceError, InvalidInput, NotYet, TerminalDeviceError, TransientDeviceError
 
 LOG = logging.getLogger(__name__)
 
@@ -61,13 +71,15 @@ _ASTRAY = "HAProxy runs something else than its file says"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
     """A host, its file taken apart. `mark` is what the worker bears that serves: None when nothing was changed since it
-    was started, or when it cannot be asked. `good_until`, by the monotonic clock: until then a glance is enough."""
+    was started, or when it cannot be asked. `good_until`, by the monotonic clock: until then a glance is enough.
+    `old_workers`: how many were seen to be there, some of which may have gone."""
 
     host: HostState
     parts: Parts
     sidecar: Sidecar | None
     mark: runtime.Mark | None = None
     good_until: float = 0.0
+    old_workers: int = 0
 
     @property
     def old(self) -> bytes:
@@ -118,6 +130,9 @@ class HAProxyDriver:
         self._step_timeout = settings.ssh.step_timeout
         self._idle = int(assured_seconds(settings.worker.lease_seconds))
         self._confines = tenants.confines(settings.forbidden_member_ranges)
+        self._reload_interval = partial(
+            reload_interval, free=settings.haproxy.old_workers, longest=settings.haproxy.reload_interval_max
+        )
         self._repairs_edits = settings.drift.repair == "automatic"
         self._memos: dict[str, dict[str, tuple[object, render.Block]]] = {}
         self._left: dict[str, _Left] = {}
@@ -136,6 +151,11 @@ class HAProxyDriver:
         socket = device.socket or extras.get("socket") or rights.DEFAULT_SOCKET
         interface = device.interface or extras.get("interface")
         names.login(endpoint.username, "user")
+        if extras.get("reload_method") not in (None, *deploy.RELOAD_METHODS):
+            raise InvalidInput(
+                f"reload_method must be one of {', '.join(deploy.RELOAD_METHODS)}, or be left out",
+                field="reload_method",
+            )
         if endpoint.host_key is not None:
             try:
                 endpoint = replace(endpoint, host_key=ssh.normal_host_key(endpoint.host_key))
@@ -198,7 +218,17 @@ class HAProxyDriver:
             found = known.found if known else self._find(connection, device)
             began.refuse_later_owner(device, found.sidecar, connection.where)
             application = _Application(
-                connection, device, candidate, epoch, last, began.check, self._step_timeout, self._idle, found, deployed
+                connection,
+                device,
+                candidate,
+                epoch,
+                last,
+                began.check,
+                self._step_timeout,
+                self._idle,
+                found,
+                deployed,
+                self._reload_interval,
             )
             try:
                 applied = application.run_known(known) if known else application.run(distrust)
@@ -239,6 +269,7 @@ class HAProxyDriver:
             sidecar=sidecar,
             mark=_mark(connection, device, host, parts),
             good_until=time.monotonic() + _GOOD_SECONDS,
+            old_workers=host.old_workers,
         )
 
 
@@ -338,6 +369,7 @@ class _Application:
         idle: int,
         found: _Found,
         deployed: Mapping[str, str],
+        reload_interval: Callable[[int], float],
     ) -> None:
         self.connection = connection
         self.device = device
@@ -348,6 +380,7 @@ class _Application:
         self.idle = idle
         self.found = found
         self.deployed = deployed
+        self.reload_interval = reload_interval
         self.left: _Left | None = None
         self.old = found.old
         self.blocks = dict(candidate.blocks)
@@ -373,7 +406,8 @@ class _Application:
         # When nothing is to be done, the look is the deployment.
         if planned.action is not Action.RELOAD or time.monotonic() > self.found.good_until:
             raise _LookAgain
-        if self._mark() != self.found.mark:
+        # It does not tell how many of the workers of earlier reloads are still there.
+        if self.reload_interval(self.found.old_workers) or self._mark() != self.found.mark:
             raise _LookAgain
         host = deploy.glance(self.connection, self.device, self.found.host, timeout=self.timeout)
         if host is None:
@@ -403,6 +437,8 @@ class _Application:
                 return self._applied(planned, composed, f"nothing to do: {planned.reason}")
             if planned.action is Action.LIVE:
                 return self._live(how, composed, planned)
+            if planned.action is Action.RELOAD and not distrust:
+                self._rest(planned)
             outcome = self._deploy(how, composed, planned)
             if isinstance(outcome, deploy.Served):
                 return self._applied(planned, composed, _spoken(planned, how, outcome))
@@ -418,6 +454,22 @@ class _Application:
         raise TerminalDeviceError(f"{self.connection.where}: HAProxy refuses every configuration that was tried")
 
     # --- the steps ---
+
+    def _rest(self, planned: Plan) -> None:
+        """Raises `NotYet` when many workers are still busy with what was there before, and the last reload was just
+        now. What HAProxy must not go on running is not put off."""
+        interval = self.reload_interval(self.found.old_workers)
+        if not interval or self._insistence() or self.found.distrust or not self.found.verified:
+            return
+        self._count(planned)
+        uptime = re.search(r"^Uptime_sec: (\d+)", self.counted or "", re.MULTILINE)
+        left = 0.0 if uptime is None else interval - int(uptime[1])
+        if left > 0:
+            raise NotYet(
+                f"{self.found.old_workers} workers of earlier reloads still serve connections, so that HAProxy is "
+                f"reloaded every {interval:g} s at most",
+                seconds=left,
+            )
 
     def _plan(self, composed: Composed, distrust: str = "") -> Plan:
         host = self.found.host
@@ -477,7 +529,7 @@ class _Application:
         if staying:
             sentence += f"; {len(staying)} removed servers keep their present sessions to their end"
         applied = self._applied(planned, composed, sentence, observed=observed)
-        self._leave(composed, note, mark, good_until=self.found.good_until)
+        self._leave(composed, note, mark, good_until=self.found.good_until, old_workers=self.found.old_workers)
         return applied
 
     def _mark(self) -> runtime.Mark | None:
@@ -486,7 +538,9 @@ class _Application:
         except TransientDeviceError:
             return None
 
-    def _leave(self, composed: Composed, sidecar: Sidecar, mark: runtime.Mark, *, good_until: float) -> None:
+    def _leave(
+        self, composed: Composed, sidecar: Sidecar, mark: runtime.Mark, *, good_until: float, old_workers: int
+    ) -> None:
         host = replace(
             self.found.host,
             config=composed.content,
@@ -495,7 +549,9 @@ class _Application:
             leftovers=False,
         )
         parts = file.split(composed.content)
-        found = _Found(host=host, parts=parts, sidecar=sidecar, mark=mark, good_until=good_until)
+        found = _Found(
+            host=host, parts=parts, sidecar=sidecar, mark=mark, good_until=good_until, old_workers=old_workers
+        )
         self.left = _Left(device=self.device, found=found, moves=self.moves, refused=self.refused)
 
     def _compose(self, blocks: Mapping[str, str]) -> Composed:
@@ -553,7 +609,7 @@ class _Application:
                 if runtime.write_mark(self.connection, path, mark, pid=outcome.pid, idle=self.idle):
                     # Without a master the process is another one now.
                     good_until = self.found.good_until if how.masters else 0.0
-                    self._leave(composed, note, mark, good_until=good_until)
+                    self._leave(composed, note, mark, good_until=good_until, old_workers=outcome.old_workers)
             if sticky:
                 # Those who ask from now on find what was handed over.
                 self._await_handover()

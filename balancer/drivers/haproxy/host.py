@@ -123,6 +123,11 @@ class HostState:
         pids = {each.pid for each in self.processes}
         return tuple(each for each in self.processes if each.parent not in pids)
 
+    @property
+    def old_workers(self) -> int:
+        """Processes that serve what was there before a reload to its end."""
+        return max(0, len(self.processes) - sum(each.master_worker for each in self.leaders) - 1)
+
 
 def parse(text: bytes, config_path: str) -> HostState:
     """The output of the observation step. Raises `TransientDeviceError` when it is cut short."""

@@ -76,6 +76,14 @@ def plan(
     return Plan(action=Action.NOOP, reason="the configuration is what it shall be")
 
 
+def reload_interval(old_workers: int, *, free: int, longest: float) -> float:
+    """Seconds from one reload to the next. Each leaves a worker that serves its connections to their end, for up to
+    `hard-stop-after`: with many of them reloads become rarer, or the device would run out of memory."""
+    if old_workers <= free:
+        return 0.0
+    return min(longest, 2.0 ** min(old_workers - free - 1, 30))
+
+
 # --- what would be done --------------------------------------------------------
 
 _WOULD = {

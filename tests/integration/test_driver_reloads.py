@@ -1,0 +1,94 @@
+"""How often a device is reloaded, and in which way."""
+
+from __future__ import annotations
+
+import socket
+import time
+import unittest
+from dataclasses import replace
+
+from balancer.config import HAProxySettings
+from balancer.core.model import LoadBalancer, Protocol
+from balancer.devbox.host import isolation_refused
+from balancer.drivers.haproxy.driver import HAProxyDriver
+from balancer.exceptions import InvalidInput, NotYet, TerminalDeviceError
+from tests.integration.answering import Answering
+from tests.integration.deploying import SETTINGS, DeployingCase, device_of, load_balancer
+from tests.integration.running import eventually, fetch
+
+
+@unittest.skipIf(isolation_refused(), "needs root and the right to make namespaces")
+class TestOldWorkers(DeployingCase):
+    def test_reloads_become_rarer_while_many_of_them_live(self) -> None:
+        self.driver.close()
+        few = HAProxySettings(old_workers=1, reload_interval_max=3)
+        self.driver = HAProxyDriver(replace(SETTINGS, haproxy=few))
+        self.addCleanup(self.driver.close)
+        backend, serving = self.enterContext(Answering()), self.port()
+        host = self.host()
+        device = device_of(host)
+        balancers = [load_balancer([backend.port], serving, protocol=Protocol.TCP)]
+        held: list[socket.socket] = []
+
+        def hold() -> None:
+            """A client that stays for long, as those of chats and databases do."""
+            held.append(self.enterContext(socket.create_connection(("127.0.0.1", serving), 5)))
+            eventually(lambda: backend.connections >= len(held), "the connection goes through")
+
+        def one_more() -> None:
+            made: LoadBalancer = load_balancer([backend.port], self.port())
+            self.assertEqual("reload", self.deploy(device, *balancers, made).plan)
+            balancers.append(made)
+
+        self.deploy(device, *balancers)
+        # One old worker, then two: until then there is no reason to wait.
+        for _ in range(2):
+            hold()
+            one_more()
+        hold()
+        before, began = host.read_config(), time.monotonic()
+        waited = 0
+        while True:
+            try:
+                one_more()
+                break
+            except NotYet as rest:
+                waited += 1
+                self.assertLessEqual(rest.seconds, 1.0)
+                self.assertIn("2 workers of earlier reloads", str(rest))
+                self.assertEqual(before, host.read_config())
+                self.assertLess(time.monotonic() - began, 10, "it never ends")
+                time.sleep(rest.seconds)
+        self.assertGreaterEqual(waited, 1)
+        # What an administrator asks for is not put off.
+        hold()
+        self.assertEqual("reload", self.deploy(replace(device, resyncing=True), *balancers).plan)
+        for each in held:
+            each.close()
+        self.assertEqual(backend.page, fetch(balancers[-1].listeners[0].port).text)
+
+
+@unittest.skipIf(isolation_refused(), "needs root and the right to make namespaces")
+class TestReloadMethod(DeployingCase):
+    def test_the_one_of_the_registration_is_used(self) -> None:
+        backend, serving = self.enterContext(Answering()), self.port()
+        # Two ways would do here: root may send a signal, and there is a master socket.
+        host = self.host(run_as="group")
+        balancer = load_balancer([backend.port], serving)
+        device = device_of(host, extras={"reload_method": "master socket"})
+        self.assertIn("reloaded (master socket)", self.deploy(device, balancer).sentence)
+        self.assertEqual(backend.page, fetch(serving).text)
+        for method, why in (
+            ("systemctl", "HAProxy does not run as a service"),
+            ("handover", "HAProxy has a master process"),
+        ):
+            there = replace(device, extras={"reload_method": method})
+            with self.assertRaisesRegex(TerminalDeviceError, f"reload_method is {method}, but {why}"):
+                self.deploy(there, balancer)
+            self.assertIn(why, " ".join(self.driver.observe(there).findings))
+
+    def test_another_word_is_refused(self) -> None:
+        host = self.host(haproxy="none")
+        for method in ("restart", "", 1, ["signal"]):
+            with self.subTest(method), self.assertRaisesRegex(InvalidInput, "systemctl, signal, master socket"):
+                self.driver.validate_device(device_of(host, extras={"reload_method": method}))
