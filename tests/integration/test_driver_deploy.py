@@ -231,8 +231,10 @@ class TestLogin(DeployingCase):
         pinned = device_of(host, endpoint={"host_key": host.host_key})
         self.assertTrue(self.driver.observe(pinned).reachable)
         wrong = replace(pinned, endpoint=replace(pinned.endpoint, host_key=other.host_key))
+        before = host.read_config()
         with self.assertRaisesRegex(TerminalDeviceError, r"expected ssh-ed25519 SHA256:\S+, got ssh-ed25519 SHA256:"):
             self.deploy(wrong)
+        self.assertEqual(before, host.read_config())
 
     def test_a_key_seen_first_is_required_afterwards(self) -> None:
         host = self.host(haproxy="none")
@@ -510,12 +512,18 @@ class TestRefusals(DeployingCase):
         for run_as in ("root", "sudo", "group"):
             with self.subTest(run_as):
                 host = self.host(run_as=run_as)
+                device = device_of(host)
+                self.deploy(device, self.good)
+                before = host.read_config()
                 host.run(["cp", "/usr/sbin/haproxy", "/run/gone"], check=True)
                 host.run(["chmod", "644", "/run/gone"], check=True)
                 host.run(["mount", "--bind", "/run/gone", "/usr/sbin/haproxy"], check=True)
                 with self.assertRaisesRegex(TerminalDeviceError, "no program /usr/sbin/haproxy .* install it"):
-                    self.deploy(device_of(host), self.good)
+                    self.deploy(device, self.good, load_balancer([self.backend.port], self.port()))
                 self.assertEqual([], self.left_behind(host))
+                self.assertEqual(before, host.read_config())
+                self.still_serving()
+                host.stop()
 
     def test_a_file_with_half_a_block_is_not_guessed_at(self) -> None:
         host = self.host()
