@@ -367,9 +367,9 @@ class TestRefusals(DeployingCase):
         calls = []
 
         def take() -> None:
-            # The second call is after the look, before the deployment.
+            # The first call is after the look, before the deployment.
             calls.append(1)
-            if len(calls) == 2:
+            if len(calls) == 1:
                 taken.enter_context(socket.create_server(("127.0.0.1", port)))
 
         with self.assertRaisesRegex(TransientDeviceError, "previous configuration was put back"):
@@ -411,7 +411,7 @@ class TestRefusals(DeployingCase):
 
         def lost() -> None:
             calls.append(1)
-            if len(calls) == 3:
+            if len(calls) == 2:
                 raise LeaseLost("gone")
 
         with self.assertRaises(LeaseLost):
@@ -661,7 +661,7 @@ class TestInterrupted(DeployingCase):
                     host.run(["rm", sidecar], check=True)
                 else:
                     host.run(["tee", sidecar], input=content, check=True)
-                self.assertIn("never seen serving", self.deploy(device, self.good).sentence)
+                self.assertIn("but nothing was deployed", self.deploy(device, self.good).sentence)
                 stored = load_sidecar(host.run(["cat", sidecar], check=True).stdout)
                 self.assertEqual(device.id, stored.device_id)
 
