@@ -95,7 +95,7 @@ class RunningService:
         return [sys.executable, str(ROOT / "bin/balancer-api"), "--config-file", str(self.config_file), *arguments]
 
     def start(self) -> Self:
-        subprocess.run(self.command("--dbsync"), check=True, capture_output=True, timeout=60)
+        subprocess.run(self.command("--dbsync"), check=True, capture_output=True, timeout=60, cwd=self.root)
         self.launch()
         return self
 

@@ -329,6 +329,12 @@ class TestPersistence(TrafficCase):
         persistence = SessionPersistence(id=new_id(), kind=kind, **fields)
         return self.balancer(port, pool={"session_persistence": persistence})
 
+    def test_clients_of_one_network_count_as_one(self) -> None:
+        port = self.port()
+        self.deploy(self.device, self.sticky(port, PersistenceKind.SOURCE_IP, extras={"mask": "255.255.255.0"}))
+        self.assertEqual(1, len({ask(port, source=each)[1] for each in CLIENTS[:10]}))
+        self.assertEqual(2, len({ask(port, source=each)[1] for each in ("127.0.1.2", "127.0.2.2")}))
+
     def test_a_client_keeps_its_member_over_reloads(self) -> None:
         by_address, by_cookie, by_session = [self.port(), self.port(), self.port()]
         balancers = [
@@ -338,7 +344,8 @@ class TestPersistence(TrafficCase):
         ]
         self.deploy(self.device, *balancers)
         for number, each in enumerate(self.servers):
-            each.headers["Set-Cookie"] = f"SESSION=of-{number}; Path=/"
+            # As long as signed ones are, and alike in the beginning.
+            each.headers["Set-Cookie"] = f"SESSION={'x' * 200}of-{number}; Path=/"
         clients = CLIENTS[:20]
         pages = {each: ask(by_address, source=each)[1] for each in clients}
         self.assertEqual(3, len(set(pages.values())))

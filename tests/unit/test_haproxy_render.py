@@ -12,6 +12,7 @@ from balancer.core.model import (
     L7Policy,
     L7Rule,
     LoadBalancer,
+    MemberCheck,
     MemberLimits,
     MonitorType,
     PersistenceKind,
@@ -67,6 +68,17 @@ class TestNotices(unittest.TestCase):
             render.block(one, [monitor(index, kind) for index, kind in enumerate(monitors)], device_id=oid(1)).notices
         )
 
+    def test_the_mask_of_a_persistence_says_what_a_client_is(self) -> None:
+        for mask, client in (
+            *((each, "src") for each in (None, "", "255.255.255.255", 32, "128")),
+            *((each, "src,ipmask(24,128)") for each in ("255.255.255.0", 24, "24")),
+            ("64", "src,ipmask(32,64)"),
+        ):
+            by_address = SessionPersistence(id=oid(1), kind=PersistenceKind.SOURCE_IP, extras={"mask": mask})
+            made = render.block(balancer(persistence=by_address), (), device_id=oid(1))
+            self.assertIn(f"    stick on {client}\n", made.text)
+            self.assertEqual((), made.notices)
+
     def test_what_haproxy_cannot_express_is_told(self) -> None:
         check = monitor(0, MonitorType.PING)
         self.assertIn("cannot ping", self.notices(balancer(monitors=(check,)), MonitorType.PING))
@@ -78,9 +90,15 @@ class TestNotices(unittest.TestCase):
         slow = member(1, limits=MemberLimits(slow_start=5))
         self.assertIn("slowstart", self.notices(balancer(slow)))
         self.assertEqual("", self.notices(balancer(slow, monitors=(monitor(0, MonitorType.TCP),)), MonitorType.TCP))
-        for mask, told in ((None, False), ("255.255.255.255", False), (32, False), ("255.255.255.0", True), (24, True)):
-            by_address = SessionPersistence(id=oid(1), kind=PersistenceKind.SOURCE_IP, extras={"mask": mask})
-            self.assertEqual(told, "mask" in self.notices(balancer(persistence=by_address)), mask)
+        many = member(1, check=MemberCheck(rise=2), cookie="a")
+        self.assertIn("rise and fall", self.notices(balancer(many)))
+        self.assertIn("cookie of a node", self.notices(balancer(many)))
+        by_address = SessionPersistence(id=oid(1), kind=PersistenceKind.SOURCE_IP, cookie_name="x")
+        self.assertIn("cookie_name", self.notices(balancer(persistence=by_address)))
+        self.assertIn("ICMPreply", self.notices(balancer(listener={"extras": {"ICMPreply": "False"}})))
+        patient = monitor(0, MonitorType.TCP, timeout=9)
+        told = render.block(balancer(monitors=(patient,)), [patient], device_id=oid(1)).notices
+        self.assertIn("5 s at most", " ".join(told))
         self.assertIn("VLAN", self.notices(balancer(listener={"extras": {"VLAN": 7}})))
         cookie = SessionPersistence(id=oid(1), kind=PersistenceKind.HTTP_COOKIE)
         self.assertIn("HTTP_COOKIE has no effect", self.notices(balancer(protocol=Protocol.TCP, persistence=cookie)))
@@ -104,6 +122,8 @@ class TestValidate(unittest.TestCase):
     def test_what_no_haproxy_host_can_run_is_refused(self) -> None:
         self.assertIn("HTTP, HTTPS, TCP", self.refused(balancer(protocol=Protocol.UDP), "protocol"))
         self.refused(balancer(algorithm=Algorithm.URI, protocol=Protocol.TCP), "algorithm")
+        inserted = SessionPersistence(id=oid(1), kind=PersistenceKind.HTTP_COOKIE)
+        self.refused(balancer(member(1, cookie="a"), member(2, cookie="a"), persistence=inserted), "cookie")
         self.refused(balancer(listener={"tls": {"x": 1}}), "tls")
         self.refused(balancer(protocol=Protocol.TCP, listener={"l7_policies": (reject("PATH"),)}), "l7_policies")
         self.refused(balancer(listener={"l7_policies": (reject("SSL_CONN_HAS_CERT"),)}), "type")

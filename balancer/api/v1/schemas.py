@@ -549,7 +549,7 @@ SESSION_PERSISTENCE: Schema = {
             "format": "netmask",
             "description": "SOURCE_IP: clients of one network count as one.",
             "x-stored": True,
-            "x-haproxy": "told in `status_reason` when it is not expressed",
+            "x-haproxy": "`stick on src,ipmask(…)`",
         },
     },
 }

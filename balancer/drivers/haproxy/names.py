@@ -114,6 +114,20 @@ def network(value: str, field: str) -> str:
         raise InvalidInput(f"{field} must be an address range such as 192.0.2.0/24", field=field) from None
 
 
+def client_prefixes(value: object, field: str) -> tuple[int, int]:
+    """How much of an IPv4 and of an IPv6 address makes a client. A netmask or a length up to 32 is for IPv4, one beyond
+    is for IPv6; without one each address is a client."""
+    text = "" if value is None else str(value).strip()
+    if text in ("", "None"):
+        return 32, 128
+    if text.isascii() and text.isdigit() and 32 < int(text) <= 128:
+        return 32, int(text)
+    try:
+        return ipaddress.ip_network(f"0.0.0.0/{text}").prefixlen, 128
+    except ValueError:
+        raise InvalidInput(f"{field} must be a netmask such as 255.255.255.0 or 24", field=field) from None
+
+
 def port(value: int, field: str = "port") -> int:
     return integer(value, 1, 65535, field)
 

@@ -23,6 +23,7 @@ from balancer.core.model import (
     Listener,
     LoadBalancer,
     Member,
+    MemberCheck,
     MonitorType,
     PersistenceKind,
     Pool,
@@ -70,7 +71,8 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
     "x-forwarded-port": ("http-request set-header X-Forwarded-Port %[dst_port]",),
     "x-forwarded-proto": ("http-request set-header X-Forwarded-Proto http",),
 }
-_ONE_CLIENT = ("", "None", "255.255.255.255", "32", "128")
+# Seconds that connecting to a member may take when nothing says otherwise; also in `head`.
+_CONNECT = 5
 _INEXPRESSIBLE = {"ratebandwidth": "rateBandwidth", "rateconnection": "rateConnection"}
 # HAProxy takes 64 words in a line.
 _CIDRS_PER_LINE = 50
@@ -175,7 +177,7 @@ def head(device: Device, blocks: Iterable[str], config: str | None = None) -> st
             "    option dontlognull",
             "    option redispatch",
             "    retries 3",
-            "    timeout connect 5s",
+            f"    timeout connect {_CONNECT}s",
             "    timeout client 50s",
             "    timeout server 50s",
             "    timeout queue 30s",
@@ -311,6 +313,8 @@ def _frontend(out: _Lines, listener: Listener, mode: str, binds: Sequence[str], 
     out.section("frontend", names.frontend(listener.id), mode)
     if listener.extras.get("VLAN"):
         out.notice("VLAN of a virtual IP has no effect: the device's `interface` says where it is")
+    if str(listener.extras.get("ICMPreply", "")).lower() in ("false", "0", "no", "off"):
+        out.notice("ICMPreply of a virtual IP has no effect: the device answers pings as it is set up to")
     out.add(*binds)
     if listener.connection_limit == 0:
         # `maxconn 0` would mean unlimited.
@@ -367,10 +371,14 @@ def _backend(
     if pool.algorithm is Algorithm.SOURCE_IP_PORT:
         out.add(*(f"{'http-request' if mode == 'http' else 'tcp-request content'} {rule}" for rule in _CLIENT_AND_PORT))
     out.add(*_BALANCE[pool.algorithm])
-    for name, attribute in (("connect", "member_connect"), ("server", "member_data")):
-        values = [value for each in listeners if (value := getattr(each.timeouts, attribute))]
-        if values:
-            out.add(f"timeout {name} {names.milliseconds(max(values), f'timeouts.{attribute}')}")
+    connect = [value for each in listeners if (value := each.timeouts.member_connect)]
+    data = [value for each in listeners if (value := each.timeouts.member_data)]
+    if connect:
+        out.add(f"timeout connect {names.milliseconds(max(connect), 'timeouts.member_connect')}")
+    elif len(monitors) == 1:
+        _connect_like_the_monitor(out, monitors[0])
+    if data:
+        out.add(f"timeout server {names.milliseconds(max(data), 'timeouts.member_data')}")
     cookies = _persistence(out, pool.session_persistence, mode)
     if len(monitors) > 1:
         out.add(
@@ -394,7 +402,20 @@ def _backend(
             words.append(proxy)
         if cookies:
             words.append(f"cookie {names.cookie(member.cookie or member.id, 'cookie')}")
+        elif member.cookie:
+            out.notice("cookie of a node has no effect without a session persistence HTTP_COOKIE")
         out.add(" ".join(words + _member_words(out, member, checked=bool(monitors))))
+    if cookies and len({member.cookie or member.id for member in pool.members}) < len(pool.members):
+        raise InvalidInput("two nodes have the same cookie: a client could not tell them apart", field="cookie")
+
+
+def _connect_like_the_monitor(out: _Lines, monitor: HealthMonitor) -> None:
+    """HAProxy gives a check as long to connect as it gives clients' connections: whoever is too slow for the one is
+    too slow for the others. It is not made longer for clients, who would wait for members that are gone."""
+    if monitor.timeout < _CONNECT:
+        out.add(f"timeout connect {names.seconds(monitor.timeout, 'timeout')}")
+    elif monitor.timeout > _CONNECT:
+        out.notice(f"a health check has {_CONNECT} s at most to connect, and its `timeout` for the answer")
 
 
 def _server(out: _Lines, member: Member) -> str:
@@ -423,6 +444,8 @@ def _member_words(out: _Lines, member: Member, *, checked: bool) -> list[str]:
             words.append(f"slowstart {pause}")
         else:
             out.notice("slowstart of a node has no effect without a health monitor, which would see it come back")
+    if member.check != MemberCheck() and not checked:
+        out.notice("inter, rise and fall of a node have no effect without a health monitor")
     if member.backup:
         words.append("backup")
     if not member.admin_up or member.rotation is Rotation.OUT:
@@ -439,10 +462,12 @@ def _persistence(out: _Lines, persistence: SessionPersistence | None, mode: str)
         return False
     kind = persistence.kind
     if kind is PersistenceKind.SOURCE_IP:
-        if str(persistence.extras.get("mask", "")) not in _ONE_CLIENT:
-            out.notice("the mask of a SOURCE_IP session persistence has no effect: each address is a client")
+        if persistence.cookie_name:
+            out.notice("cookie_name of a session persistence SOURCE_IP has no effect")
+        prefixes = names.client_prefixes(persistence.granularity or persistence.extras.get("mask"), "mask")
+        client = "src" if prefixes == (32, 128) else f"src,ipmask({prefixes[0]},{prefixes[1]})"
         expire = names.seconds(persistence.timeout or _SOURCE_IP_EXPIRE, "timeout")
-        out.add(f"stick-table type ipv6 size 100k expire {expire} peers {PEERS}", "stick on src")
+        out.add(f"stick-table type ipv6 size 100k expire {expire} peers {PEERS}", f"stick on {client}")
         return False
     if mode != "http":
         out.notice(f"session persistence {kind} has no effect: cookies are seen with protocol HTTP only")
@@ -457,9 +482,10 @@ def _persistence(out: _Lines, persistence: SessionPersistence | None, mode: str)
     name = names.cookie(persistence.cookie_name, "cookie_name")
     expire = names.seconds(persistence.timeout or _APP_COOKIE_EXPIRE, "timeout")
     out.add(
-        f"stick-table type string len 64 size 100k expire {expire} peers {PEERS}",
-        f"stick store-response res.cook({name})",
-        f"stick match req.cook({name})",
+        # Sums of the values: these may be long, and alike in the beginning.
+        f"stick-table type binary len 20 size 100k expire {expire} peers {PEERS}",
+        f"stick store-response res.cook({name}),sha1",
+        f"stick match req.cook({name}),sha1",
     )
     return False
 
@@ -472,6 +498,7 @@ def _monitor_sections(out: _Lines, pool: Pool, monitors: Sequence[HealthMonitor]
     a frontend that answers 200 for a member when every monitor has it up."""
     for monitor in monitors:
         out.section("backend", names.monitor_backend(pool.id, monitor.id), "tcp")
+        out.add(f"timeout connect {names.seconds(monitor.timeout, 'timeout')}")
         _checks(out, monitor, pool)
         proxy = _SEND_PROXY.get(pool.protocol)
         for member in pool.members:
