@@ -53,8 +53,10 @@ class Answering:
             def answer(self) -> None:
                 path = self.path.partition("?")[0]
                 outer._begin(Asked(at=time.monotonic(), method=self.command, path=path, headers=dict(self.headers)))
+                # No longer in hand once the answer is on its way: the next request may be here before that has ended.
+                time.sleep(outer.delays.get(path, 0.0))
+                outer._end()
                 try:
-                    time.sleep(outer.delays.get(path, 0.0))
                     self.send_response(outer.codes.get(path, 200))
                     body = f"back end {outer.port}\n".encode()
                     for key, value in outer.headers.items():
@@ -65,8 +67,6 @@ class Answering:
                         self.wfile.write(body)
                 except OSError:
                     self.close_connection = True  # whoever asked has gone
-                finally:
-                    outer._end()
 
             do_GET = do_HEAD = do_POST = do_OPTIONS = answer
 
