@@ -156,8 +156,9 @@ LINES = [
         r"(default_backend|use_backend) be-[0-9a-f]{32}(-[a-z]+)?( if( !?l7-[0-9a-f]{32})+)?",
         r"balance (roundrobin|static-rr|leastconn|source|uri)|hash-type consistent",
         r"mode (http|tcp)|log global|retries 3",
-        r"stick(-table type (ipv6|string len 64) size 100k expire [0-9]+m?s peers balancer| on src"
-        r"| (store-response|match) re[qs]\.cook\([A-Za-z0-9_.-]+\))",
+        r"stick(-table type (ipv6|binary len 20) size 100k expire [0-9]+m?s peers balancer| on src"
+        r"(,ipmask\([0-9]+,[0-9]+\))?"
+        r"| (store-response|match) re[qs]\.cook\([A-Za-z0-9_.-]+\),sha1)",
         r"cookie [A-Za-z0-9_.-]+ insert indirect nocache httponly( maxidle [0-9]+m?s)?",
         r"timeout [a-z-]+ [0-9]+[msh]+|maxconn [0-9]+|hard-stop-after 1h|load-server-state-from-file global",
         r"stats socket /run/haproxy/balancer\.sock mode 600 level admin user user",
@@ -217,6 +218,7 @@ class TestHostileText(LbaasCase):
 
     def shots(self, group: str) -> list[Shot]:
         node = example(schemas.NODE)
+        another = {**node, "cookie": "another"}
         vip = example(schemas.VIRTUAL_IP, address=VIRTUAL_IP_ADDRESS, port="{port}")
         check = example(schemas.HEALTH_MONITORING, type="HTTP")
         sticky = example(schemas.SESSION_PERSISTENCE, type="HTTP_COOKIE")
@@ -232,8 +234,8 @@ class TestHostileText(LbaasCase):
         groups = {
             "parts": [
                 Shot(method="PUT", path=own, body=example(schemas.LOAD_BALANCER, protocol="HTTP")),
-                Shot(method="POST", path=f"{own}/nodes?dry_run=1", body={"nodes": [node]}),
-                Shot(method="PUT", path=f"{own}/nodes?dry_run=1", body={"node": node}),
+                Shot(method="POST", path=f"{own}/nodes?dry_run=1", body={"nodes": [another]}),
+                Shot(method="PUT", path=f"{own}/nodes?dry_run=1", body={"node": another}),
                 Shot(method="PUT", path=f"{own}/nodes/{details['nodes'][0]['id']}", body=node),
                 Shot(method="POST", path=f"{own}/virtualIps?dry_run=1", body={"virtualIp": vip}),
                 Shot(method="PUT", path=changed_vip, body=vip),
