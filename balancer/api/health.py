@@ -21,7 +21,7 @@ def table(service: Service) -> Table:
         admin = request.caller.admin
         details: dict[str, Any]
         try:
-            workers = service.workers()
+            workers = service.working()
             details = {"database": "OK", "workers": list(workers), **(_figures(service, request) if admin else {})}
         except BalancerError as error:
             workers = ()

@@ -48,7 +48,9 @@ class _Database(Collector):
 
     def collect(self) -> Iterator[Metric]:
         figures = self._figures
-        yield GaugeMetricFamily("balancer_workers", "Workers that are alive.", value=len(figures.workers))
+        yield GaugeMetricFamily(
+            "balancer_workers", "Workers that are alive and not switched off.", value=len(figures.workers)
+        )
         yield GaugeMetricFamily(
             "balancer_devices_waiting", "Devices with a change to be deployed.", value=figures.waiting_devices
         )

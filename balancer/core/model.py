@@ -859,7 +859,7 @@ class LoadBalancerGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """The state of the whole service. `workers` are the names of those that are alive; `longest_wait` is for how many
+    """The state of the whole service. `workers` are the names of those that deploy; `longest_wait` is for how many
     seconds the first of `waiting_devices` has had something to deploy, 0.0 when there is none."""
 
     devices: tuple[Device, ...]
@@ -868,6 +868,29 @@ class Figures:
     waiting_devices: int
     longest_wait: float
     workers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecord:
+    """A process that deploys, or did lately. One that is not `enabled` takes nothing new into hand. `device_ids`: whom
+    it was the last to look after."""
+
+    id: str
+    name: str
+    enabled: bool = True
+    description: str = ""
+    alive: bool
+    started_at: datetime
+    seen_at: datetime
+    device_ids: tuple[str, ...] = ()
+
+    @property
+    def works(self) -> bool:
+        return self.alive and self.enabled
+
+    @property
+    def host(self) -> str:
+        return self.name.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ from balancer.core.model import (
     Statistics,
     Subnet,
     VirtualIp,
+    WorkerRecord,
 )
 
 NOTHING_DEPLOYED: Mapping[str, str] = MappingProxyType({})
@@ -286,8 +287,14 @@ class Transaction(Protocol):
         """Raises `NotFound`, also for one that is no longer kept."""
 
     # the service as a whole
-    def workers(self) -> tuple[str, ...]:
-        """Names of the workers that are alive."""
+    def workers(self) -> list[WorkerRecord]:
+        """Those that are alive and some that were, in the order of their start."""
+
+    def save_worker(self, worker: WorkerRecord) -> None:
+        """Whether it is enabled, and its description. Raises `NotFound`."""
+
+    def delete_worker(self, worker_id: str) -> None:
+        """One that lives is there again when it tells so the next time. Raises `NotFound`."""
 
     def figures(self) -> Figures: ...
 
@@ -359,6 +366,9 @@ class Repository(Transactions, Protocol):
 
     def retire(self, worker: str) -> None:
         """It ends."""
+
+    def may_work(self, worker: str) -> bool:
+        """Whether nobody switched it off."""
 
     # deployment state, each its own transaction
     def due(self, *, observe_interval: float, limit: int) -> list[DueDevice]:

@@ -45,6 +45,7 @@ from balancer.core.retry import after_lost_race
 from balancer.core.scheduler import Option, Refusal, Scheduler, filter_capabilities, filter_served, needs
 from balancer.core.shown import Memory, Shown, devices_of, trees
 from balancer.core.status import DeviceStatus, device_status
+from balancer.core.workers import WorkerService
 from balancer.exceptions import (
     CapabilityConflict,
     Conflict,
@@ -91,6 +92,7 @@ class Service:
         self._device_types = tuple(device_types)
         self.networks = NetworkService(repository)
         self.placements = placements.PlacementService(repository, self._check_provider)
+        self.workers = WorkerService(repository)
         self._memory = Memory()
 
     # --- devices ---------------------------------------------------------------
@@ -509,10 +511,16 @@ class Service:
 
     # --- the service as a whole ------------------------------------------------------
 
-    def workers(self) -> tuple[str, ...]:
-        """Names of the workers that are alive."""
+    def working(self) -> tuple[str, ...]:
+        """Names of the workers that are alive and not switched off."""
         with self._repository.read() as tx:
-            return tx.workers()
+            return tuple(each.name for each in tx.workers() if each.works)
+
+    def load_balancers_of_devices(self, caller: Caller) -> Mapping[str, int]:
+        """Device id to how many load balancers are on it; devices without any are left out."""
+        _require_admin(caller)
+        with self._repository.read() as tx:
+            return tx.load_balancer_counts()
 
     def figures(self, caller: Caller) -> Figures:
         _require_admin(caller)

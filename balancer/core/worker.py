@@ -15,7 +15,8 @@ _LOG = logging.getLogger(__name__)
 
 
 class Worker:
-    """A periodic scan finds what is due; `wake` only shortens the wait. Times in seconds."""
+    """A periodic scan finds what is due; `wake` only shortens the wait. Times in seconds. While it is switched off it
+    takes nothing new into hand."""
 
     def __init__(
         self,
@@ -79,6 +80,8 @@ class Worker:
     def _scan(self, pool: ThreadPoolExecutor) -> float:
         """Hand out what is due; returns how long to wait for the next look."""
         self._tell_alive()
+        if not self._repository.may_work(self._name):
+            return self._scan_interval
         with self._lock:
             busy = set(self._busy)
         free = self._threads - len(busy)

@@ -109,7 +109,12 @@ class SqlLeases:
             claimed = connection.execute(
                 update(leases)
                 .where(leases.c.device_id == device_id, free)
-                .values(owner=self._owner, epoch=leases.c.epoch + 1, expires_at=db_now() + self._seconds)
+                .values(
+                    owner=self._owner,
+                    last_owner=self._owner,
+                    epoch=leases.c.epoch + 1,
+                    expires_at=db_now() + self._seconds,
+                )
             )
             return self._stored(connection, device_id) if claimed.rowcount else None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from balancer.core import moves
@@ -58,6 +59,7 @@ from balancer.core.model import (
     SessionPersistence,
     Timeouts,
     VirtualIp,
+    WorkerRecord,
 )
 from balancer.core.rules import wanted_addresses
 from balancer.core.statistics import ZERO, accumulate
@@ -198,6 +200,23 @@ def observation_from(row: Row) -> Observation:
         facts=row["facts"],
         at=row["observed_at"],
     )
+
+
+def worker_from(row: Row, *, alive: bool, device_ids: Iterable[str]) -> WorkerRecord:
+    return WorkerRecord(
+        id=row["id"],
+        name=row["name"],
+        enabled=bool(row["enabled"]),
+        description=row["description"],
+        alive=alive,
+        started_at=_moment(row["started_at"]),
+        seen_at=_moment(row["seen_at"]),
+        device_ids=tuple(device_ids),
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def lease_from(row: Row) -> Lease:

@@ -20,6 +20,7 @@ from balancer.core.model import (
     Lease,
     Observation,
     OperatingStatus,
+    new_id,
 )
 from balancer.core.ports import DueDevice
 from balancer.core.retry import after_lost_race
@@ -81,12 +82,17 @@ class SqlRepository:
             return transaction.clock()
 
     def heartbeat(self, worker: str, seconds: float) -> None:
-        until = db_now() + seconds
+        told = {"alive_until": db_now() + seconds, "seen_at": db_now()}
         with database.write(self._engine) as connection:
-            told = connection.execute(update(workers).where(workers.c.name == worker).values(alive_until=until))
-            if not told.rowcount:
-                connection.execute(insert(workers).values(name=worker, alive_until=until))
+            known = connection.execute(update(workers).where(workers.c.name == worker).values(told))
+            if not known.rowcount:
+                new = {"id": new_id(), "name": worker, "started_at": db_now(), "enabled": True, "description": ""}
+                connection.execute(insert(workers).values({**new, **told}))
                 connection.execute(delete(workers).where(workers.c.alive_until < db_now() - _LONG_GONE))
+
+    def may_work(self, worker: str) -> bool:
+        with database.read(self._engine) as connection:
+            return connection.scalar(select(workers.c.enabled).where(workers.c.name == worker)) is not False
 
     def retire(self, worker: str) -> None:
         with database.write(self._engine) as connection:

@@ -228,7 +228,13 @@ workers = Table(
     "workers",
     metadata,
     Column("name", sa.String(255), primary_key=True),
+    Column("id", sa.String(32), nullable=False),
     Column("alive_until", sa.Double, nullable=False),
+    Column("started_at", sa.Double, nullable=False),
+    Column("seen_at", sa.Double, nullable=False),
+    _flag("enabled"),
+    _text("description"),
+    UniqueConstraint("id"),
 )
 
 leases = Table(
@@ -237,6 +243,8 @@ leases = Table(
     Column("device_id", sa.String(32), ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
     # NULL: free.
     Column("owner", sa.String(255)),
+    # Who had it last, or has it; NULL: nobody so far.
+    Column("last_owner", sa.String(255)),
     _count("epoch"),
     Column("expires_at", sa.Double, nullable=False),
 )

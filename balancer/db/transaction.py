@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -49,6 +50,7 @@ from balancer.core.model import (
     Reservation,
     Stamp,
     Statistics,
+    WorkerRecord,
 )
 from balancer.core.moves import devices_at
 from balancer.core.ports import Progress
@@ -758,9 +760,28 @@ class SqlTransaction:
 
     # --- the service as a whole --------------------------------------------------------
 
-    def workers(self) -> tuple[str, ...]:
-        query = select(tables.workers.c.name).where(tables.workers.c.alive_until > db_now())
-        return tuple(name for name in sorted(self._connection.scalars(query)) if not is_gone(name))
+    def workers(self) -> list[WorkerRecord]:
+        alive = (tables.workers.c.alive_until > db_now()).label("alive")
+        last: dict[str, list[str]] = defaultdict(list)
+        for device_id, owner in self._connection.execute(select(leases.c.device_id, leases.c.last_owner)):
+            last[owner].append(device_id)
+        query = select(tables.workers, alive).order_by(tables.workers.c.started_at, tables.workers.c.name)
+        return [
+            mapping.worker_from(
+                row, alive=bool(row["alive"]) and not is_gone(row["name"]), device_ids=sorted(last[row["name"]])
+            )
+            for row in self._rows(query)
+        ]
+
+    def save_worker(self, worker: WorkerRecord) -> None:
+        this = tables.workers.c.id == worker.id
+        values = {"enabled": worker.enabled, "description": worker.description}
+        if not self._connection.execute(update(tables.workers).where(this).values(values)).rowcount:
+            raise NotFound("Worker", worker.id)
+
+    def delete_worker(self, worker_id: str) -> None:
+        if not self._connection.execute(delete(tables.workers).where(tables.workers.c.id == worker_id)).rowcount:
+            raise NotFound("Worker", worker_id)
 
     def figures(self) -> Figures:
         waiting = (
@@ -796,7 +817,7 @@ class SqlTransaction:
             ),
             waiting_devices=waits["number"],
             longest_wait=max(0.0, float(waits["longest"] or 0.0)),
-            workers=self.workers(),
+            workers=tuple(each.name for each in self.workers() if each.works),
         )
 
     # --- quotas ------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from balancer.core.model import AdminState, Applied, Device, Figures, LoadBalancer, Outcome
-from balancer.db.leases import make_owner
+from balancer.db.leases import SqlLeases, make_owner
+from balancer.exceptions import NotFound
 from tests.contract import samples
 from tests.contract.databases import DatabaseCase, Mariadb, Postgresql, SqliteFile
 from tests.unit.objects import device, tree
@@ -63,7 +64,8 @@ class FiguresContract(Suite):
         for name in ("two", "one", "one"):
             self.repository.heartbeat(name, 30)
         self.repository.heartbeat("over", -1)
-        self.assertEqual(("one", "two"), self.figures().workers)
+        # In the order of their start.
+        self.assertEqual(("two", "one"), self.figures().workers)
         self.repository.heartbeat("one", -1)
         self.repository.retire("two")
         self.repository.retire("unknown")
@@ -76,6 +78,44 @@ class FiguresContract(Suite):
         head, start = alive.rsplit("/", 1)
         self.repository.heartbeat(f"{head}/1{start}", 30)
         self.assertEqual((alive,), self.figures().workers)
+
+    def test_a_worker_is_known_with_what_it_looked_after(self) -> None:
+        there = self.add_device()
+        names = [make_owner(), make_owner()]
+        for name in names:
+            self.repository.heartbeat(name, 60)
+        lease = SqlLeases(self.engine, names[1], 60).claim(there.id)
+        assert lease is not None
+        SqlLeases(self.engine, names[1], 60).release(lease)
+        with self.repository.read() as tx:
+            workers = {each.name: each for each in tx.workers()}
+        self.assertEqual([(), (there.id,)], [workers[name].device_ids for name in names])
+        self.assertEqual(2, len({each.id for each in workers.values()}))
+        now = self.repository.now()
+        for each in workers.values():
+            self.assertTrue(each.works)
+            for moment in (each.started_at, each.seen_at):
+                self.assertTrue(abs(moment.timestamp() - now) < 60)
+
+    def test_a_worker_can_be_switched_off_and_forgotten(self) -> None:
+        for name in ("one", "two"):
+            self.repository.heartbeat(name, 60)
+        with self.repository.write() as tx:
+            one = next(each for each in tx.workers() if each.name == "one")
+            tx.save_worker(replace(one, enabled=False, description="resting"))
+        self.repository.heartbeat("one", 60)
+        self.assertEqual(
+            [False, True, True], [self.repository.may_work(name) for name in ("one", "two", "never heard of")]
+        )
+        self.assertEqual(("two",), self.figures().workers)
+        with self.repository.read() as tx:
+            one = next(each for each in tx.workers() if each.name == "one")
+        self.assertEqual((False, "resting", True), (one.enabled, one.description, one.alive))
+        with self.repository.write() as tx:
+            tx.delete_worker(one.id)
+        for what in (lambda tx: tx.delete_worker(one.id), lambda tx: tx.save_worker(one)):
+            with self.assertRaises(NotFound), self.repository.write() as tx:
+                what(tx)
 
     def test_workers_of_long_ago_are_forgotten(self) -> None:
         self.repository.heartbeat("long ago", -4000)

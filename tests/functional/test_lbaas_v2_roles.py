@@ -129,6 +129,8 @@ class TestRoles(LbaasCase):
         served = {
             (method, path.removeprefix("/{api}/lbaas/").removeprefix("/{api}/octavia/"))
             for _, method, path in operations(table(cast(Service, None), Settings()))
+            # `test_neutron` asks for these.
+            if "agent" not in path
         }
         everything = {**TAKES, **AMPHORAE}
         self.assertEqual(served, {(method, path) for path, methods in everything.items() for method in methods})

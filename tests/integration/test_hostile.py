@@ -258,13 +258,24 @@ class TestHostileText(LbaasCase):
     def lbaas_shots(self, group: str) -> list[Shot]:
         said = {"name": "n", "description": "d", "tags": ["t"]}
         member = {
-            "name": "n", "tags": ["t"], "address": "127.77.2.1", "protocol_port": "{port}",
+            "name": "n",
+            "tags": ["t"],
+            "address": "127.77.2.1",
+            "protocol_port": "{port}",
             "monitor_address": "127.77.2.2",
         }
         check = {
-            "name": "n", "tags": ["t"], "type": "HTTP", "delay": 3600, "timeout": 3, "max_retries": 3,
-            "http_method": "GET", "url_path": "/", "expected_codes": "200",
-            "http_version": 1.1, "domain_name": "example.org",
+            "name": "n",
+            "tags": ["t"],
+            "type": "HTTP",
+            "delay": 3600,
+            "timeout": 3,
+            "max_retries": 3,
+            "http_method": "GET",
+            "url_path": "/",
+            "expected_codes": "200",
+            "http_version": 1.1,
+            "domain_name": "example.org",
         }
         rule = {"type": "HEADER", "compare_type": "EQUAL_TO", "key": "k", "value": "v", "tags": ["t"]}
         to_url = {**said, "action": "REDIRECT_TO_URL", "redirect_url": "http://example.org/"}
@@ -282,7 +293,9 @@ class TestHostileText(LbaasCase):
         policies = [{**to_url, "rules": [rule]}, {**to_prefix, "rules": [rule]}]
         vip = {"vip_subnet_id": self.own_subnet, "vip_address": "127.77.3.10", "provider": "HAPROXY"}
         whole = {
-            **said, **vip, "project_id": "foo",
+            **said,
+            **vip,
+            "project_id": "foo",
             "listeners": [{**listener, "default_pool": full_pool, "l7policies": policies}],
         }
         made = self.expect(201, "POST", f"{V2}/loadbalancers", self.numbered({"loadbalancer": whole}))["loadbalancer"]

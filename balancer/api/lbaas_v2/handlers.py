@@ -11,7 +11,7 @@ from typing import Any
 
 import webob
 
-from balancer.api import listing
+from balancer.api import agents, listing
 from balancer.api.attributes import Boolean, Resource, Uuid
 from balancer.api.errors import HttpError
 from balancer.api.lbaas_v2 import parse, schemas, views
@@ -34,6 +34,7 @@ from balancer.core.model import (
 from balancer.core.placements import CAPABILITIES
 from balancer.core.service import Service
 from balancer.core.shown import Shown
+from balancer.core.workers import in_charge
 from balancer.exceptions import InvalidInput, NotFound
 
 # Without Keystone there are no projects; what is made has to be of one.
@@ -254,6 +255,31 @@ class Handlers:
 
     def show_status_tree(self, request: Request) -> webob.Response:
         return reply({"statuses": views.status_tree(self._holder(request, LOAD_BALANCER))})
+
+    # --- agents -----------------------------------------------------------------
+
+    def list_load_balancers_of_agent(self, request: Request) -> webob.Response:
+        """Those that the worker looks after; of one that is not there, none."""
+        wanted = _listing(request, schemas.LOAD_BALANCER)
+        worker_id = parse.path_id("Agent", request.part("id"))
+        workers = self._service.workers.all(request.caller)
+        shown = (
+            each
+            for each in self._service.readable(request.caller)
+            if (worker := in_charge(workers, each.tree.load_balancer.device_id)) and worker.id == worker_id
+        )
+        return _listed(request, LOAD_BALANCER, wanted, (item for each in shown for item in _items(LOAD_BALANCER, each)))
+
+    def show_agent_of_load_balancer(self, request: Request) -> webob.Response:
+        """Null when no worker is there."""
+        device_id = self._holder(request, LOAD_BALANCER).tree.load_balancer.device_id
+        workers = self._service.workers.all(request.caller)
+        worker = in_charge(workers, device_id)
+        if worker is None:
+            return reply({"agent": None})
+        counts = self._service.load_balancers_of_devices(request.caller)
+        instances = sum(number for device_id, number in counts.items() if in_charge(workers, device_id) is worker)
+        return reply({"agent": agents.agent(worker, drivers=self._service.providers(), instances=instances)})
 
     def _holder(self, request: Request, kind: Kind, part: str = "id") -> Shown:
         return self._service.holder(request.caller, kind.model, _id(request, kind, part))

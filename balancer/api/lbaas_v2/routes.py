@@ -120,6 +120,14 @@ def table(service: Service, settings: Settings) -> Table:
         f"{amphora}/failover": {"PUT": admin("amphora:put_failover", does.refuse_amphora)},
         f"{amphora}/config": {"PUT": admin("amphora:put_config", does.refuse_amphora)},
     }
+    below |= {
+        "/{api}/agents/{id}/agent-loadbalancers": {
+            "GET": admin("agent:get_loadbalancers", does.list_load_balancers_of_agent)
+        },
+        "/{api}/lbaas/loadbalancers/{id}/loadbalancer-hosting-agent": {
+            "GET": admin("loadbalancer:get_agent", does.show_agent_of_load_balancer)
+        },
+    }
     return {path: {method: _negotiated(route) for method, route in methods.items()} for path, methods in below.items()}
 
 

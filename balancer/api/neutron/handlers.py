@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -9,12 +10,14 @@ from urllib.parse import parse_qsl
 
 import webob
 
-from balancer.api import listing
+from balancer.api import agents, listing
 from balancer.api.attributes import Resource, Uuid
 from balancer.api.listing import Item, View
-from balancer.api.neutron import parse, schemas, views
+from balancer.api.neutron import extensions, parse, schemas, views
 from balancer.api.wsgi import Request, reply
+from balancer.core.model import Quotas, WorkerRecord
 from balancer.core.service import Service
+from balancer.core.workers import in_charge
 from balancer.exceptions import NotFound
 
 # They would have to be looked for inside of the addresses: better refused than ignored.
@@ -103,6 +106,95 @@ class Handlers:
         self._service.networks.remove_port(request.caller, _id(request, "Port"))
         return reply(None, HTTPStatus.NO_CONTENT)
 
+    # --- agents -------------------------------------------------------------------
+
+    def list_agents(self, request: Request) -> webob.Response:
+        return _listed(request, schemas.AGENT, self._agents(request))
+
+    def show_agent(self, request: Request) -> webob.Response:
+        return _one(request, schemas.AGENT, self._agents(request))
+
+    def _agents(self, request: Request) -> list[Item]:
+        workers = self._service.workers.all(request.caller)
+        balancers = self._service.load_balancers_of_devices(request.caller)
+        served = Counter({each.id: 0 for each in workers})
+        for device_id, number in balancers.items():
+            worker = in_charge(workers, device_id)
+            if worker is not None:
+                served[worker.id] += number
+        return [self._agent(each, served[each.id]) for each in workers]
+
+    def _agent(self, worker: WorkerRecord, instances: int) -> Item:
+        view = agents.agent(worker, drivers=self._service.providers(), instances=instances)
+        return Item(view=view, created_at=worker.started_at, hidden={"agent_type": [agents.V1, agents.V2]})
+
+    def change_agent(self, request: Request) -> webob.Response:
+        change = parse.agent_change(request.json_object())
+        self._service.workers.change(request.caller, _id(request, "Agent"), change)
+        return self.show_agent(request)
+
+    def remove_agent(self, request: Request) -> webob.Response:
+        self._service.workers.remove(request.caller, _id(request, "Agent"))
+        return reply(None, HTTPStatus.NO_CONTENT)
+
+    # --- quotas -------------------------------------------------------------------
+
+    def list_quotas(self, request: Request) -> webob.Response:
+        """Of the projects that have some of their own; each row with all limits."""
+        defaults = self._service.default_quotas
+        return reply(
+            {
+                "quotas": [
+                    {"tenant_id": project_id, "project_id": project_id, **views.quota({**defaults, **own})}
+                    for project_id, own in self._service.all_quotas(request.caller).items()
+                ]
+            }
+        )
+
+    def show_own_project(self, request: Request) -> webob.Response:
+        project_id = parse.own_project(request.caller)
+        return reply({"tenant": {"tenant_id": project_id, "project_id": project_id}})
+
+    def show_quota(self, request: Request) -> webob.Response:
+        return self._quota(self._service.quotas(request.caller, request.part("project_id")))
+
+    def show_default_quota(self, request: Request) -> webob.Response:
+        return self._quota(self._service.default_quotas)
+
+    def change_quota(self, request: Request) -> webob.Response:
+        changed = parse.quota_change(request.json_object())
+        return self._quota(self._service.set_quotas(request.caller, request.part("project_id"), changed))
+
+    def reset_quota(self, request: Request) -> webob.Response:
+        self._service.reset_quotas(request.caller, request.part("project_id"))
+        return reply(None, HTTPStatus.NO_CONTENT)
+
+    @staticmethod
+    def _quota(limits: Quotas) -> webob.Response:
+        return reply({"quota": views.quota(limits)})
+
+    # --- what there is --------------------------------------------------------------
+
+    def list_extensions(self, request: Request) -> webob.Response:
+        return _listed(request, schemas.EXTENSION, (Item(view=each) for each in extensions.shown()), told_apart="alias")
+
+    def show_extension(self, request: Request) -> webob.Response:
+        alias = request.part("alias")
+        for each in extensions.shown():
+            if each["alias"] == alias:
+                return reply({"extension": each})
+        raise NotFound("Extension", alias)
+
+    def list_service_providers(self, request: Request) -> webob.Response:
+        names = tuple(self._service.providers())
+        default = extensions.DEFAULT_PROVIDER if extensions.DEFAULT_PROVIDER in names else names[0]
+        found = (
+            Item(view={"service_type": kind, "name": name, "default": name == default})
+            for kind in extensions.SERVICE_TYPES
+            for name in names
+        )
+        return _listed(request, schemas.SERVICE_PROVIDER, found, told_apart="name")
+
 
 def _id(request: Request, noun: str) -> str:
     return parse.path_id(noun, request.part("id"))
@@ -118,13 +210,15 @@ def _one(request: Request, resource: Resource, items: Iterable[Item]) -> webob.R
     return reply({resource.name: listing.choose(view, listing.fields_of(request.query_string))})
 
 
-def _listed(request: Request, resource: Resource, items: Iterable[Item]) -> webob.Response:
+def _listed(request: Request, resource: Resource, items: Iterable[Item], *, told_apart: str = "id") -> webob.Response:
     """Filters that there are not are passed over, as Neutron does; links are there when pages are asked for."""
     known = {name: kind for name, kind in resource.filters().items() if name not in _NO_FILTER}
     asked = {name for name, _ in parse_qsl(request.query_string, keep_blank_values=True, errors="replace")}
-    wanted = listing.read(request.query_string, known, ignored=asked - known.keys() - set(_NO_FILTER), marker=Uuid())
+    ignored = asked - known.keys() - set(_NO_FILTER)
+    marker = Uuid() if told_apart == "id" else None
+    wanted = listing.read(request.query_string, known, ignored=ignored, marker=marker)
     found: list[View]
-    found, links = wanted.page(items, request.path_url)
+    found, links = wanted.page(items, request.path_url, told_apart=told_apart)
     body: dict[str, Any] = {resource.plural: found}
     if "limit" in asked:
         body[resource.links_key] = links

@@ -1,4 +1,7 @@
-"""Request bodies about networks, turned into objects of the model and changes of them. All raise `InvalidInput`."""
+"""Request bodies about networks, agents and quotas, turned into objects of the model and changes of them.
+
+All raise `InvalidInput`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,17 @@ from typing import Any
 
 from balancer.api.attributes import Uuid, Values
 from balancer.api.neutron import schemas
-from balancer.core.model import AddressRange, Caller, FixedIp, Network, Port, Subnet, new_id
+from balancer.core.model import (
+    AddressRange,
+    Caller,
+    FixedIp,
+    Network,
+    Port,
+    QuotaResource,
+    Subnet,
+    WorkerRecord,
+    new_id,
+)
 from balancer.core.networks import whole
 from balancer.exceptions import InvalidInput, NotFound
 
@@ -94,11 +107,34 @@ def port(body: Body, caller: Caller) -> Port:
     )
 
 
+# --- agents and quotas ---------------------------------------------------------
+
+
+def agent_change(body: Body) -> Callable[[WorkerRecord], WorkerRecord]:
+    values = schemas.AGENT.changed(body)
+    fields = {"admin_state_up": "enabled", "description": "description"}
+    return lambda old: replace(old, **{fields[name]: value for name, value in values.items()})
+
+
+def quota_change(body: Body) -> dict[QuotaResource, int | None]:
+    """What was sent; None for what falls back to the default."""
+    changed: dict[QuotaResource, int | None] = {}
+    for name, limit in schemas.QUOTA.changed(body).items():
+        if changed.setdefault(schemas.QUOTA_RESOURCES[name], limit) != limit:
+            raise InvalidInput(f"{name} contradicts another name of the same limit", field=name)
+    return changed
+
+
+def own_project(caller: Caller) -> str:
+    """What a caller that names no project means."""
+    return caller.project_id or _DEFAULT_PROJECT
+
+
 def _project(values: Values, caller: Caller) -> str:
     named = values["project_id"] or values["tenant_id"]
     if values["project_id"] and values["tenant_id"] not in (None, values["project_id"]):
         raise InvalidInput("project_id and tenant_id contradict each other", field="tenant_id")
-    return str(named or caller.project_id or _DEFAULT_PROJECT)
+    return str(named or own_project(caller))
 
 
 def _ranges(values: Values) -> tuple[AddressRange, ...]:

@@ -1,15 +1,18 @@
-"""The paths of networks, subnets and ports. ``{api}`` is v2.0 or v2, as for LBaaS v2."""
+"""The paths of networks, subnets and ports, and of what else clients of Neutron ask about load balancing.
+
+``{api}`` is v2.0 or v2, as for LBaaS v2.
+"""
 
 from __future__ import annotations
 
 from balancer.api.neutron.handlers import Handlers
-from balancer.api.policy import ADMIN, READ
+from balancer.api.policy import ADMIN, READ, READ_QUOTA, WRITE_QUOTA
 from balancer.api.wsgi import Guard, Table
 from balancer.config import Settings
 from balancer.core.service import Service
 
 REQUIREMENTS = {"api": r"v2(?:\.0)?"}
-read, admin = Guard("network", READ), Guard("network", ADMIN)
+read, admin, read_quota, write_quota = (Guard("network", default) for default in (READ, ADMIN, READ_QUOTA, WRITE_QUOTA))
 
 
 def table(service: Service, settings: Settings) -> Table:
@@ -41,4 +44,21 @@ def table(service: Service, settings: Settings) -> Table:
             "GET": read("port:get_one", does.show_port),
             "DELETE": admin("port:delete", does.remove_port),
         },
+        "/{api}/agents": {"GET": admin("agent:get_all", does.list_agents)},
+        "/{api}/agents/{id}": {
+            "GET": admin("agent:get_one", does.show_agent),
+            "PUT": admin("agent:put", does.change_agent),
+            "DELETE": admin("agent:delete", does.remove_agent),
+        },
+        "/{api}/quotas": {"GET": read_quota("quota:get_all", does.list_quotas)},
+        "/{api}/quotas/tenant": {"GET": read_quota("quota:get_project", does.show_own_project)},
+        "/{api}/quotas/{project_id}": {
+            "GET": read_quota("quota:get_one", does.show_quota),
+            "PUT": write_quota("quota:put", does.change_quota),
+            "DELETE": write_quota("quota:delete", does.reset_quota),
+        },
+        "/{api}/quotas/{project_id}/default": {"GET": read_quota("quota:get_defaults", does.show_default_quota)},
+        "/{api}/extensions": {"GET": read("extension:get_all", does.list_extensions)},
+        "/{api}/extensions/{alias}": {"GET": read("extension:get_one", does.show_extension)},
+        "/{api}/service-providers": {"GET": read("service-provider:get_all", does.list_service_providers)},
     }

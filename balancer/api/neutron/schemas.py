@@ -1,6 +1,8 @@
-"""The attributes of networks, subnets and ports, in Neutron's words."""
+"""The attributes of networks, subnets, ports, agents and quotas, in Neutron's words."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from balancer.api.attributes import (
     REFUSED,
@@ -9,11 +11,14 @@ from balancer.api.attributes import (
     Boolean,
     Choice,
     Cidr,
+    Integer,
     ListOf,
     Resource,
     Text,
     Uuid,
 )
+from balancer.core.model import QuotaResource
+from balancer.core.quotas import LARGEST
 
 _NAME = Attribute(kind=Text(), says="A name.", create=True, update=True, default="")
 _DESCRIPTION = Attribute(kind=Text(), says="A description.", create=True, update=True, default="")
@@ -158,5 +163,91 @@ PORT = Resource(
         **_TIMES,
     },
 )
-REFERENCE = (NETWORK, SUBNET, RANGE, PORT, FIXED_IP)
+AGENT = Resource(
+    name="agent",
+    plural="agents",
+    title="agent",
+    attributes={
+        "id": Attribute(kind=Uuid(), says="The id."),
+        "agent_type": _read_only("`Loadbalancerv2 agent`; a list can be asked for those of `Loadbalancer agent`, too."),
+        "binary": _read_only("What Neutron's own is called."),
+        "topic": _read_only("What Neutron's own listens to."),
+        "host": _read_only("The host where the worker runs."),
+        "availability_zone": _read_only("Always null."),
+        "admin_state_up": Attribute(
+            kind=Boolean(),
+            says="A worker that is switched off takes nothing new into hand: others do its work, and what is deployed "
+            "stays. One that is started anew is on.",
+            update=True,
+            null=REFUSED,
+        ),
+        "alive": Attribute(kind=Boolean(), says="Whether it told lately that it is."),
+        "description": Attribute(kind=Text(), says="A description.", update=True, default=""),
+        "configurations": _read_only("The drivers that there are, and how many load balancers it looks after."),
+        "created_at": _read_only("When it was started, UTC."),
+        "started_at": _read_only("When it was started, UTC."),
+        "heartbeat_timestamp": _read_only("When it told last that it is alive, UTC."),
+    },
+)
+
+
+def _limit(objects: str) -> Attribute:
+    return Attribute(
+        kind=Integer(least=-1, most=LARGEST), says=f"How many {objects}; -1: any number.", update=True, default=None
+    )
+
+
+QUOTA = Resource(
+    name="quota",
+    plural="quotas",
+    title="quota",
+    attributes={
+        "project_id": _read_only("The project; only in lists."),
+        "tenant_id": _read_only("The project; only in lists."),
+        "loadbalancer": _limit("load balancers"),
+        "listener": _limit("listeners"),
+        "vip": _limit("listeners, which LBaaS v1 calls VIPs"),
+        "pool": _limit("pools"),
+        "member": _limit("members"),
+        "healthmonitor": _limit("health monitors"),
+        "health_monitor": _limit("health monitors"),
+        "l7policy": _limit("L7 policies"),
+        "l7rule": _limit("L7 rules"),
+    },
+)
+QUOTA_RESOURCES: Mapping[str, QuotaResource] = {
+    "loadbalancer": QuotaResource.LOAD_BALANCER,
+    "listener": QuotaResource.LISTENER,
+    "vip": QuotaResource.LISTENER,
+    "pool": QuotaResource.POOL,
+    "member": QuotaResource.MEMBER,
+    "healthmonitor": QuotaResource.HEALTH_MONITOR,
+    "health_monitor": QuotaResource.HEALTH_MONITOR,
+    "l7policy": QuotaResource.L7_POLICY,
+    "l7rule": QuotaResource.L7_RULE,
+}
+EXTENSION = Resource(
+    name="extension",
+    plural="extensions",
+    title="extension",
+    attributes={
+        "alias": _read_only("What clients look for."),
+        "name": _read_only("A name."),
+        "description": _read_only("What it is."),
+        "updated": _read_only("When Neutron's authors published it."),
+        "links": _read_only("Always empty."),
+        "namespace": _read_only("Always empty."),
+    },
+)
+SERVICE_PROVIDER = Resource(
+    name="service_provider",
+    plural="service_providers",
+    title="service provider",
+    attributes={
+        "service_type": _read_only("`LOADBALANCERV2`."),
+        "name": _read_only("What load balancers ask for it by."),
+        "default": Attribute(kind=Boolean(), says="Whether Neutron's clients may take it for the default."),
+    },
+)
+REFERENCE = (NETWORK, SUBNET, RANGE, PORT, FIXED_IP, AGENT, QUOTA, EXTENSION, SERVICE_PROVIDER)
 """What the documentation tells, in this order."""

@@ -1,4 +1,4 @@
-"""Networks, subnets and ports as Neutron shows them."""
+"""Networks, subnets, ports and quotas as Neutron shows them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from balancer.api.attributes import show_uuid
-from balancer.core.model import Network, Port, Subnet
+from balancer.api.neutron import schemas
+from balancer.core.model import Network, Port, Quotas, Subnet
 
 View = dict[str, Any]
 
@@ -58,6 +59,10 @@ def port(item: Port, load_balancer_id: str | None) -> View:
         "security_groups": [],
         **_times(item),
     }
+
+
+def quota(limits: Quotas) -> View:
+    return {name: limits[resource] for name, resource in schemas.QUOTA_RESOURCES.items()}
 
 
 def _head(item: Network | Subnet | Port) -> View:

@@ -143,6 +143,7 @@ def upgrade() -> None:
         "leases",
         sa.Column("device_id", sa.String(length=32), nullable=False),
         sa.Column("owner", sa.String(length=255), nullable=True),
+        sa.Column("last_owner", sa.String(length=255), nullable=True),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name="fk_leases_device_id", ondelete="CASCADE"),
@@ -469,8 +470,14 @@ def upgrade() -> None:
     op.create_table(
         "workers",
         sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("alive_until", sa.Double(), nullable=False),
+        sa.Column("started_at", sa.Double(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_workers"),
+        sa.UniqueConstraint("id", name="uq_workers_id"),
     )
     op.create_table(
         "quotas",
