@@ -1,11 +1,14 @@
-"""The documentation builds, and nothing that users can set or call is missing from it."""
+"""The documentation builds, and nothing that users can set, call or be answered with is missing from it."""
 
+import ast
 import html
 import re
 import subprocess
 import sys
 import tempfile
 import unittest
+from collections.abc import Iterable
+from http import HTTPStatus
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +16,7 @@ from oslo_config import cfg
 from oslo_policy import generator
 
 from balancer import config
-from balancer.api import app
+from balancer.api import app, errors
 from balancer.api.lbaas_v2 import routes as lbaas_v2
 from balancer.api.neutron import routes as neutron
 from balancer.config import Settings
@@ -71,6 +74,23 @@ class TestPages(unittest.TestCase):
                 with self.subTest(group=group, option=option.name):
                     self.assertRegex(section, rf"(?m)^{option.name}¶?$")
                     self.assertTrue(option.help, "an option without a help text")
+
+    def test_every_error_code_is_documented_and_no_other(self) -> None:
+        api = ROOT / "balancer" / "api"
+        # Which error is which status is a table for each dialect; the rest is raised as a status.
+        shared = [path for path in api.glob("*.py") if path.name != "errors.py"] + list(api.glob("middleware/*.py"))
+        for page, statuses, modules in (
+            ("api-v1", errors.STATUSES, api.glob("v1/*.py")),
+            ("api-lbaas-v2", errors.OPENSTACK_STATUSES, (*api.glob("lbaas_v2/*.py"), *api.glob("neutron/*.py"))),
+        ):
+            answered = {*statuses.values(), *raised_statuses([*shared, *modules]), HTTPStatus.INTERNAL_SERVER_ERROR}
+            section = re.split(r"(?m)^Errors¶?$", self.pages[page])[1]
+            section = re.split(r"(?m)^\w.*¶$", section)[0]
+            with self.subTest(page):
+                self.assertEqual(
+                    sorted(int(status) for status in answered if status >= HTTPStatus.BAD_REQUEST),
+                    sorted({int(code) for code in re.findall(r"\b[45][0-9]{2}\b", section)}),
+                )
 
 
 class TestRoutes(unittest.TestCase):
@@ -133,6 +153,16 @@ class TestSamplePolicy(unittest.TestCase):
         self.assertEqual(
             wanted, sample, "oslopolicy-sample-generator --namespace balancer --output-file etc/policy.yaml.sample"
         )
+
+
+def raised_statuses(modules: Iterable[Path]) -> set[HTTPStatus]:
+    """Every `HTTPStatus.…` that is named in the modules."""
+    return {
+        HTTPStatus[node.attr]
+        for path in modules
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "HTTPStatus"
+    }
 
 
 def page_text(path: Path) -> str:
