@@ -59,6 +59,15 @@ def withheld_addresses(balancers: Iterable[LoadBalancer]) -> tuple[str, ...]:
     return tuple(sorted(waits - has))
 
 
+def awaited(device_id: str, move: Move | None, *, deleted: bool) -> tuple[str, ...]:
+    """Those that have to deploy before anything more becomes of a load balancer that is on that device."""
+    if move is None:
+        return (device_id,)
+    if deleted:
+        return (device_id, move.device_id)
+    return (move.device_id if move.phase is MovePhase.RELEASE else device_id,)
+
+
 def next_move(before: LoadBalancer, after: LoadBalancer, to: Device, *, accepted: bool) -> Move | None:
     """The move that is going on once `before` was changed to `after` and sent to the device `to`.
 

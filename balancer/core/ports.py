@@ -107,10 +107,12 @@ class Progress:
 
     applied_generation: int
     failed_generation: int | None
+    rests: bool
+    """The device that has to do something next is in MAINTENANCE."""
 
     def is_settled(self, generation: int) -> bool:
-        """Whether that generation, or a later one, has been applied or refused."""
-        return max(self.applied_generation, self.failed_generation or 0) >= generation
+        """Whether that generation, or a later one, has been applied or refused, or is left alone for now."""
+        return self.rests or max(self.applied_generation, self.failed_generation or 0) >= generation
 
 
 class NetworkRows(Protocol):

@@ -449,7 +449,8 @@ class Service:
         return replace(tree, load_balancer=balancer)
 
     def wait(self, caller: Caller, tree: Tree, seconds: float) -> Tree:
-        """Until the tree's generation is applied or refused, a deleted one is gone, or `seconds` are over.
+        """Until the tree's generation is applied or refused, a deleted one is gone, or `seconds` are over. A device in
+        MAINTENANCE is not waited for.
 
         Returns the tree as it is then.
         """

@@ -25,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from balancer.core import moves
 from balancer.core.model import (
     AdminState,
     Deployment,
@@ -52,7 +53,6 @@ from balancer.core.model import (
     Statistics,
     WorkerRecord,
 )
-from balancer.core.moves import devices_at
 from balancer.core.ports import Progress
 from balancer.core.rules import WILDCARD, say
 from balancer.core.statistics import add
@@ -97,6 +97,14 @@ _SERVING = sa.case(
     else_=load_balancers.c.device_id,
 )
 """`balancer.core.moves.serving_device_id`."""
+_PROGRESS = (
+    load_balancers.c.device_id,
+    load_balancers.c.applied_generation,
+    load_balancers.c.error_generation,
+    load_balancers.c.deleted,
+    load_balancers.c.moving_from,
+    load_balancers.c.move_phase,
+)
 _LISTED = tuple(column for column in deployments.c if column.name != "diff")
 _LEAVES = (l7_rules, l7_policies, members, pool_health_monitors, session_persistences)
 
@@ -364,19 +372,28 @@ class SqlTransaction:
             raise NotFound("Load balancer", load_balancer_id)
         children = self._children_of(load_balancer_id)
         (found,) = mapping.load_balancers_from(rows, children)
-        if self._locking and not self._locked.issuperset(devices_at(found)):
+        if self._locking and not self._locked.issuperset(moves.devices_at(found)):
             raise StaleGeneration(f"Load balancer {load_balancer_id} was moved meanwhile")
         if self._writing:
             self._seen[load_balancer_id] = children
         return found
 
     def progress(self, load_balancer_id: str) -> Progress | None:
-        shown = load_balancers.c.applied_generation, load_balancers.c.error_generation
-        rows = self._rows(select(*shown).where(load_balancers.c.id == load_balancer_id))
-        return (
-            Progress(applied_generation=rows[0]["applied_generation"], failed_generation=rows[0]["error_generation"])
-            if rows
-            else None
+        resting = devices.c.admin_state == AdminState.MAINTENANCE.value
+        at = sa.or_(devices.c.id == load_balancers.c.device_id, devices.c.id == load_balancers.c.moving_from)
+        rows = self._rows(
+            select(*_PROGRESS, devices.c.id.label("resting"))
+            .join_from(load_balancers, devices, sa.and_(at, resting), isouter=True)
+            .where(load_balancers.c.id == load_balancer_id)
+        )
+        if not rows:
+            return None
+        row = rows[0]
+        awaited = moves.awaited(row["device_id"], mapping.move_from(row), deleted=row["deleted"])
+        return Progress(
+            applied_generation=row["applied_generation"],
+            failed_generation=row["error_generation"],
+            rests=any(each["resting"] in awaited for each in rows),
         )
 
     def _lock_devices_of(self, load_balancer_id: str) -> None:

@@ -812,16 +812,48 @@ class DeploymentContract(Steps):
                 return tx.progress(lb.id)
 
         lb = self.add(samples.load_balancer(self.device.id))
-        self.assertEqual(Progress(applied_generation=0, failed_generation=None), progress())
+        self.assertEqual(Progress(applied_generation=0, failed_generation=None, rests=False), progress())
         lease = self.lease(self.device.id)
         self.record(lease, self.spec(self.device.id))
         self.change(lb.id, lambda each: replace(each, name="other"))
         self.record(lease, self.spec(self.device.id), rejected={lb.id: "no"}, keeps={lb.id: "block"})
-        self.assertEqual(Progress(applied_generation=1, failed_generation=2), progress())
+        self.assertEqual(Progress(applied_generation=1, failed_generation=2, rests=False), progress())
         self.remove(lb.id)
         self.assertIsNotNone(progress())
         self.record(lease, self.spec(self.device.id))
         self.assertIsNone(progress())
+
+    def test_progress_knows_of_a_device_in_maintenance(self) -> None:
+        there, elsewhere = self.add_device(samples.device()), self.add_device(samples.device())
+        lb = self.add(samples.load_balancer(there.id))
+
+        def rests(**changed: Any) -> bool:
+            with self.repository.write() as tx:
+                balancer = tx.load_balancer(lb.id)
+                tx.save_load_balancer(
+                    replace(balancer, **changed, generation=balancer.generation + 1), seen=balancer.generation
+                )
+            with self.repository.read() as tx:
+                progress = tx.progress(lb.id)
+            assert progress is not None
+            return progress.rests
+
+        def set_state(device: Device, state: AdminState) -> None:
+            with self.repository.write() as tx:
+                tx.save_device(replace(tx.device(device.id), admin_state=state))
+
+        moving = {phase: Move(device_id=elsewhere.id, phase=phase) for phase in MovePhase}
+        self.assertIs(False, rests())
+        set_state(there, AdminState.DRAINED)
+        self.assertIs(False, rests())
+        set_state(elsewhere, AdminState.MAINTENANCE)
+        found = {phase: rests(move=move) for phase, move in moving.items()}
+        self.assertEqual({phase: phase is MovePhase.RELEASE for phase in MovePhase}, found)
+        set_state(there, AdminState.MAINTENANCE)
+        set_state(elsewhere, AdminState.ENABLED)
+        found = {phase: rests(move=move) for phase, move in moving.items()}
+        self.assertEqual({phase: phase is not MovePhase.RELEASE for phase in MovePhase}, found)
+        self.assertIs(True, rests(move=moving[MovePhase.RELEASE], deleted=True))
 
     def test_a_change_during_the_deployment_stays_pending(self) -> None:
         lb = self.add(samples.load_balancer(self.device.id))

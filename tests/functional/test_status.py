@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -96,3 +97,33 @@ class TestStatus(ApiCase):
         self.assertIn("maintenance", answer.json["loadbalancer"]["status_reason"])
         self.expect(200, "PUT", device, {"admin_state": "ENABLED"})
         self.wait_for(path, "status", "ACTIVE")
+
+    def test_nobody_waits_for_a_device_in_maintenance(self) -> None:
+        device = f"/devices/{self.register()}"
+        path, other = self.create(), self.create()
+        self.expect(200, "PUT", device, {"admin_state": "MAINTENANCE"})
+        began = time.monotonic()
+        answer = self.expect(202, "PUT", path, {"algorithm": "HASH_URI"})["loadbalancer"]
+        self.assertEqual(
+            ("PENDING_UPDATE", "The device is in maintenance."), (answer["status"], answer["status_reason"])
+        )
+        node = self.expect(200, "POST", f"{path}/nodes", {"nodes": [NODE]})["nodes"][0]
+        self.assertEqual("False", node["deployed"])
+        self.expect(204, "DELETE", other)
+        self.assertEqual(404, self.call("GET", other).status)
+        # Of the ten seconds that each of the three could have waited for a deployment.
+        self.assertLess(time.monotonic() - began, 5)
+        self.expect(200, "PUT", device, {"admin_state": "ENABLED"})
+        self.wait_for(path, "status", "ACTIVE")
+
+    def test_maintenance_ends_the_waiting(self) -> None:
+        device_id = self.register(behaviour="unreachable")
+        self.wait_for(f"/devices/{device_id}", "status", "UNREACHABLE")
+        resting = {"admin_state": "MAINTENANCE"}
+        later = threading.Timer(0.3, self.expect, (200, "PUT", f"/devices/{device_id}", resting))
+        later.start()
+        self.addCleanup(later.join)
+        began = time.monotonic()
+        answer = self.expect(202, "POST", "/foo/loadbalancers", LOAD_BALANCER)["loadbalancer"]
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertEqual(("BUILD", "The device is in maintenance."), (answer["status"], answer["status_reason"]))

@@ -151,12 +151,13 @@ class Status(unittest.TestCase):
         ):
             self.assertEqual(status.load_balancer_status(tree(**fields).load_balancer), expected)
 
-    def test_settled_means_applied_or_refused(self) -> None:
-        waiting = Progress(applied_generation=2, failed_generation=None)
+    def test_settled_means_applied_or_refused_or_left_alone(self) -> None:
+        waiting = Progress(applied_generation=2, failed_generation=None, rests=False)
         self.assertTrue(waiting.is_settled(2))
         self.assertFalse(waiting.is_settled(3))
         self.assertTrue(replace(waiting, failed_generation=3).is_settled(3))
         self.assertFalse(replace(waiting, failed_generation=1).is_settled(3))
+        self.assertTrue(replace(waiting, rests=True).is_settled(3))
 
     def test_reason(self) -> None:
         there = device(error="Connection refused.")

@@ -58,6 +58,14 @@ class Start(unittest.TestCase):
 
 
 class WhoDeploys(unittest.TestCase):
+    def test_whose_turn_it_is(self) -> None:
+        for phase in (None, *MovePhase):
+            balancer = at(NEW, phase)
+            turn = moves.awaited(balancer.device_id, balancer.move, deleted=False)
+            self.assertEqual((OLD.id if phase is MovePhase.RELEASE else NEW.id,), turn)
+            both = moves.awaited(balancer.device_id, balancer.move, deleted=True)
+            self.assertEqual((NEW.id,) if phase is None else (NEW.id, OLD.id), both)
+
     def deploys(self, before: LoadBalancer, to: Device) -> str:
         after = replace(before, device_id=to.id, move=moves.next_move(before, before, to, accepted=True))
         return "".join(sorted(each[0] for each in moves.to_deploy(before, after)))
