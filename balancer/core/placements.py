@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,16 +13,16 @@ from balancer.core.retry import after_lost_race
 from balancer.exceptions import Conflict, Forbidden, InvalidInput, Unsupported
 
 DEVICES = "devices"
-CAPABILITIES = {DEVICES: "Names or ids of the devices that may serve the load balancers, separated by commas."}
-"""What the data of a profile may say, whatever the provider."""
+CAPABILITIES = {DEVICES: "Names or ids of the devices that may serve the load balancers (with commas between them)."}
+"""What the data of a profile may say, whatever the provider; its driver may know more words (`profile_words`)."""
 
 NOUNS = {PlacementKind.FLAVOR: "Flavor", PlacementKind.AVAILABILITY_ZONE: "Availability Zone"}
 _FIELDS = {PlacementKind.FLAVOR: "flavor_id", PlacementKind.AVAILABILITY_ZONE: "availability_zone"}
 
 
-def device_words(data: str, field: str = "data") -> frozenset[str] | None:
+def device_words(data: str, known: Container[str] | None = None, field: str = "data") -> frozenset[str] | None:
     """The names and ids of devices in a profile's data, a JSON object; None: all devices. Raises `InvalidInput`, and
-    `Unsupported` for what no driver knows."""
+    `Unsupported` for a word that is not `known` (None: all are)."""
     try:
         values: Any = json.loads(data)
     except (ValueError, RecursionError):
@@ -30,10 +30,8 @@ def device_words(data: str, field: str = "data") -> frozenset[str] | None:
     if not isinstance(values, dict):
         raise InvalidInput(f"{field} must be a JSON object", field=field)
     for name in values:
-        if name not in CAPABILITIES:
-            raise Unsupported(
-                f"{field}: there is no capability {name}; there is {', '.join(CAPABILITIES)}", field=field
-            )
+        if known is not None and name not in known:
+            raise Unsupported(f"{field}: there is no capability {name} with this provider", field=field)
     named = values.get(DEVICES)
     if named is None:
         return None
@@ -101,12 +99,16 @@ def find(rows: PlacementRows, kind: PlacementKind, name: str) -> Placement | Non
 class PlacementService:
     """What callers can ask of flavors and zones. Changes and profiles are for administrators.
 
-    `check_provider` raises `InvalidInput` for a provider that there is not.
+    `words_of` are those of a provider's driver; it raises `InvalidInput` for a provider that there is not.
     """
 
-    def __init__(self, repository: Transactions, check_provider: Callable[[str], None]) -> None:
+    def __init__(self, repository: Transactions, words_of: Callable[[str], Mapping[str, str]]) -> None:
         self._repository = repository
-        self._check_provider = check_provider
+        self._words_of = words_of
+
+    def capabilities(self, provider: str | None) -> dict[str, str]:
+        """What the data of its profiles may say, and what that means; None: of any provider."""
+        return CAPABILITIES | ({} if provider is None else dict(self._words_of(provider)))
 
     # --- profiles ---
 
@@ -156,8 +158,7 @@ class PlacementService:
             tx.placements.delete_profile(profile_id)
 
     def _check(self, profile: PlacementProfile) -> None:
-        self._check_provider(profile.provider)
-        device_words(profile.data)
+        device_words(profile.data, self.capabilities(profile.provider))
 
     @staticmethod
     def _refuse_in_use(tx: Transaction, profile: PlacementProfile) -> None:

@@ -43,11 +43,13 @@ NOTHING_DEPLOYED: Mapping[str, str] = MappingProxyType({})
 class Driver(Protocol):
     """Six verbs over a whole device. The last two talk to the device, the others are pure.
 
-    `description` is one line for people who choose among drivers.
+    `description` is one line for people who choose among drivers. `profile_words` is what the data of profiles of
+    flavors and availability zones may say to this driver beside ``devices``, and what that means.
     """
 
     name: str
     description: str
+    profile_words: Mapping[str, str]
 
     def capabilities(self) -> Capabilities:
         """What this driver can do at best; a device's own `capabilities` may be narrower."""

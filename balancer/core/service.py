@@ -91,7 +91,7 @@ class Service:
         self._confines = confines
         self._device_types = tuple(device_types)
         self.networks = NetworkService(repository)
-        self.placements = placements.PlacementService(repository, self._check_provider)
+        self.placements = placements.PlacementService(repository, self._profile_words)
         self.workers = WorkerService(repository)
         self._memory = Memory()
 
@@ -237,11 +237,14 @@ class Service:
 
     def _check_provider(self, provider: str | None) -> None:
         if provider is not None:
-            try:
-                self._driver_for(provider)
-            except InvalidInput:
-                names = ", ".join(self.providers())
-                raise InvalidInput(f"provider must be one of {names}, not {provider}", field="provider") from None
+            self._profile_words(provider)
+
+    def _profile_words(self, provider: str) -> Mapping[str, str]:
+        try:
+            return self._driver_for(provider).profile_words
+        except InvalidInput:
+            names = ", ".join(self.providers())
+            raise InvalidInput(f"provider must be one of {names}, not {provider}", field="provider") from None
 
     def capabilities(self, caller: Caller) -> Capabilities:
         """The union over the registered devices; a device whose driver is not loaded is left out."""

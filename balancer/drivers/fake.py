@@ -40,6 +40,13 @@ from balancer.core.statistics import ZERO, add
 from balancer.exceptions import InvalidInput, LaterOwner, TerminalDeviceError, TransientDeviceError
 
 _VERSION = "1.0"
+# The usual ones of Octavia. They change nothing.
+_PROFILE_WORDS: Mapping[str, str] = {
+    "loadbalancer_topology": "SINGLE or ACTIVE_STANDBY.",
+    "compute_flavor": "A size of virtual machines.",
+    "compute_zone": "A zone of virtual machines.",
+    "management_network": "A network between the service and its virtual machines.",
+}
 
 
 @dataclass(slots=True)
@@ -58,10 +65,11 @@ class _Memory:
 class FakeDriver:
     """A device's extra ``behaviour`` makes it misbehave: ``unreachable`` and ``broken`` fail every deployment, for the
     time being or until somebody changes it; ``reject:ID`` refuses that load balancer, and ``dead:ID`` has that member
-    fail its checks. Traffic is what `serve` says."""
+    fail its checks. One that is ``silent`` deploys and never tells what runs. Traffic is what `serve` says."""
 
     name = "dummy"
-    description = "A device in memory, for trying out the API."
+    description = "A device in memory for trying out the API."
+    profile_words = _PROFILE_WORDS
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._lock = threading.Lock()
@@ -75,8 +83,8 @@ class FakeDriver:
 
     def validate_device(self, device: Device) -> Device:
         behaviour = _behaviour(device)
-        if behaviour not in ("", "unreachable", "broken") and not behaviour.startswith(("reject:", "dead:")):
-            raise InvalidInput("behaviour must be unreachable, broken, reject:ID or dead:ID", field="behaviour")
+        if behaviour not in ("", "unreachable", "broken", "silent") and not behaviour.startswith(("reject:", "dead:")):
+            raise InvalidInput("behaviour must be unreachable, broken, silent, reject:ID or dead:ID", field="behaviour")
         return device
 
     def render(self, spec: DeviceSpec) -> Candidate:
@@ -100,7 +108,8 @@ class FakeDriver:
             memory = self._devices.setdefault(device.id, _Memory())
             count = len(memory.blocks)
             drift = _drift(memory, deployed)
-            sample = _sample(memory, dead=_behaviour(device).removeprefix("dead:"))
+            silent = _behaviour(device) == "silent"
+            sample = None if silent else _sample(memory, dead=_behaviour(device).removeprefix("dead:"))
         return Observation(
             reachable=True,
             sentence=f"a device in memory with {count} load balancers",

@@ -140,7 +140,7 @@ class TestFlavors(LbaasCase):
             ({"flavor_data": "{"}, 400),
             ({"flavor_data": "[]"}, 400),
             ({"flavor_data": '{"devices": 5}'}, 400),
-            ({"flavor_data": '{"loadbalancer_topology": "SINGLE"}'}, 501),
+            ({"flavor_data": '{"number_of_stars": "SINGLE"}'}, 501),
             ({"provider_name": "cloud"}, 400),
             ({"name": None}, 400),
         ):
@@ -201,6 +201,14 @@ class TestFlavors(LbaasCase):
         with self.repository.read() as tx:
             return tx.load_balancer(balancer["id"].replace("-", "")).device_id
 
+    def test_a_profile_says_what_the_driver_of_its_provider_knows(self) -> None:
+        body = {"name": "p", "provider_name": "haproxy", "flavor_data": '{"loadbalancer_topology": "SINGLE"}'}
+        self.refused(501, "POST", "flavorprofiles", {"flavorprofile": body})
+        profile = self.post("flavorprofiles", "flavorprofile", **{**body, "provider_name": "dummy"})
+        flavor = self.post("flavors", "flavor", name="f", flavor_profile_id=profile["id"])
+        balancer = self.add_balancer(flavor_id=flavor["id"])
+        self.assertEqual("dummy", balancer["provider"])
+
     def test_zones_go_by_their_names(self) -> None:
         other = self.register(name="HAP-002", ip="192.0.2.11", supports_ipv6=1)
         profile = self.post(
@@ -234,8 +242,10 @@ class TestFlavors(LbaasCase):
     def test_capabilities(self) -> None:
         for kind in ("flavor", "availability_zone"):
             path, key = f"{V2}/providers/dummy/{kind}_capabilities", f"{kind}_capabilities"
-            (capability,) = self.get(path)[key]
-            self.assertEqual({"name", "description"}, set(capability))
+            self.assertEqual(5, len(self.get(path)[key]))
+            for provider in ("haproxy", "HAProxy", "octavia"):
+                (capability,) = self.get(f"{V2}/providers/{provider}/{kind}_capabilities")[key]
+                self.assertEqual({"name", "description"}, set(capability))
             self.assertEqual([{"name": "devices"}], self.get(f"{path}?name=devices&fields=name")[key])
             self.assertEqual([], self.get(f"{path}?name=other")[key])
             self.refused(400, "GET", f"providers/cloud/{kind}_capabilities")

@@ -26,13 +26,15 @@ _SECONDS = 60
 
 
 class Keystone:
-    """`users` maps a name to the project and the roles that it has there; `token` gets a token with that."""
+    """`users` maps a name to the project and the roles that it has there; `token` gets a token with that. `cache`:
+    whether it remembers what it has read."""
 
-    def __init__(self, root: Path, users: Mapping[str, tuple[str, Sequence[str]]]) -> None:
+    def __init__(self, root: Path, users: Mapping[str, tuple[str, Sequence[str]]], *, cache: bool = False) -> None:
         self.root = root
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = root / "keystone.log"
+        self._cache = "enabled = true\nbackend = dogpile.cache.memory\n" if cache else "enabled = false\n"
         self.users = users
         self.passwords = {name: secrets.token_urlsafe(12) for name in ("admin", *users)}
         self.projects: dict[str, str] = {}
@@ -50,7 +52,7 @@ class Keystone:
         self._config.write_text(
             f"[DEFAULT]\nlog_file = {self.root / 'keystone-service.log'}\n"
             f"[database]\nconnection = sqlite:///{self.root / 'keystone.sqlite'}\n"
-            "[cache]\nenabled = false\n"
+            f"[cache]\n{self._cache}"
             "[identity]\npassword_hash_algorithm = bcrypt\npassword_hash_rounds = 4\n"
             + "".join(
                 f"[{section}]\nkey_repository = {self.root / section}\n"

@@ -31,7 +31,6 @@ from balancer.core.model import (
     PlacementKind,
     Pool,
 )
-from balancer.core.placements import CAPABILITIES
 from balancer.core.service import Service
 from balancer.core.shown import Shown
 from balancer.core.workers import in_charge
@@ -559,11 +558,9 @@ class ChoiceHandlers:
 
     def list_capabilities(self, request: Request) -> webob.Response:
         """What the data of profiles may say."""
-        provider = request.part("provider").lower()
-        if provider not in self._service.providers() and provider not in schemas.ANY_PROVIDER:
-            raise InvalidInput(f"There is no provider {provider}", field="provider")
+        known = self._service.placements.capabilities(parse.provider(request.part("provider")))
         wanted = listing.read(request.query_string, schemas.CAPABILITY.filters())
-        items = (Item(view={"name": name, "description": says}) for name, says in CAPABILITIES.items())
+        items = (Item(view={"name": name, "description": says}) for name, says in known.items())
         key = "flavor_capabilities" if self._of is FLAVORS else "availability_zone_capabilities"
         return reply({key: wanted.page(items, request.path_url, told_apart="name")[0]})
 

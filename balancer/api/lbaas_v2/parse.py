@@ -73,7 +73,7 @@ def load_balancer(body: Body, default_project: str | None) -> Tree:
         project_id=_project(values, default_project),
         device_id="",
         virtual_ips=_virtual_ips(values),
-        provider=_provider(values["provider"]),
+        provider=provider(values["provider"]),
         flavor_id=values["flavor_id"],
         availability_zone=values["availability_zone"],
         **_pick(values, _COMMON),
@@ -91,8 +91,8 @@ def _project(values: Values, default: str | None) -> str:
     return project
 
 
-def _provider(name: str | None) -> str | None:
-    """Any, for the names that Octavia's own provider goes by."""
+def provider(name: str | None) -> str | None:
+    """In lower case; any, for the names that Octavia's own provider goes by."""
     return None if name is None or name.lower() in schemas.ANY_PROVIDER else name.lower()
 
 

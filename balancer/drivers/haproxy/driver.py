@@ -119,11 +119,15 @@ def _is_of(mark: runtime.Mark | None, parts: Parts) -> bool:
     return mark is None or mark.digest == file.digest(parts.block or b"")
 
 
+_NO_PROFILE_WORDS: Mapping[str, str] = {}
+
+
 class HAProxyDriver:
     """Type ``HAPROXY``. Thread-safe as long as one thread at a time uses a device, which the lease sees to."""
 
     name = "haproxy"
-    description = "HAProxy on ordinary hosts, over SSH."
+    description = "HAProxy on ordinary hosts over SSH."
+    profile_words = _NO_PROFILE_WORDS
 
     def __init__(self, settings: Settings) -> None:
         self._pool = ssh.Pool(connect_timeout=settings.ssh.connect_timeout)
