@@ -28,6 +28,15 @@ class InvalidInput(BalancerError):
         self.terms = terms
 
 
+class Malformed(InvalidInput):
+    """The body is no JSON."""
+
+
+class Rejected(InvalidInput):
+    """The request is wrong in itself, whatever there is: an attribute that is unknown, missing, not to be set, or has a
+    value that it cannot have."""
+
+
 class Unsupported(InvalidInput):
     """What is asked for makes sense, but the driver cannot do it."""
 
@@ -90,6 +99,14 @@ class Conflict(BalancerError):
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
         self.field = field
+
+
+class InUse(Conflict):
+    """An object of that `kind` cannot go while others need it."""
+
+    def __init__(self, message: str, *, kind: str, field: str = "") -> None:
+        super().__init__(message, field=field)
+        self.kind = kind
 
 
 class CapabilityConflict(Conflict):

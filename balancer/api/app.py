@@ -7,6 +7,7 @@ from typing import cast
 from oslo_policy.policy import RuleDefault
 
 from balancer.api import health, metrics, policy, versions
+from balancer.api.lbaas_v1 import routes as lbaas_v1
 from balancer.api.lbaas_v2 import routes as lbaas_v2
 from balancer.api.middleware.access import AccessLog
 from balancer.api.middleware.concurrency import Concurrency
@@ -35,6 +36,7 @@ def table(service: Service, settings: Settings) -> Table:
     """Everything that is served, by all dialects."""
     return {
         **lbaas_v2.table(service, settings),
+        **lbaas_v1.table(service, settings),
         **neutron.table(service, settings),
         **balancer_table(service, settings),
     }

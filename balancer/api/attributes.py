@@ -14,15 +14,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from balancer.exceptions import InvalidInput
+from balancer.exceptions import InvalidInput, Rejected
 
 Values = dict[str, Any]
 Schema = dict[str, Any]
 
 _TRUE = ("true", "t", "yes", "y", "on", "1")
 _FALSE = ("false", "f", "no", "n", "off", "0")
+_STRICT = ("true", "1", "false", "0")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Unconvertible(ValueError):
+    """Raised by kinds: the value is of another type, and cannot be read as one of this."""
 
 
 class Kind(Protocol):
@@ -70,7 +75,7 @@ class Integer:
         elif isinstance(value, float) and math.isfinite(value):
             value = math.trunc(value)
         if not isinstance(value, int):
-            raise ValueError("it must be a whole number")
+            raise Unconvertible("it must be a whole number")
         number = int(value)
         if not self.least <= number <= self.most:
             raise ValueError(f"it must be from {self.least} to {self.most}")
@@ -87,16 +92,21 @@ class Integer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boolean:
+    """`strict`: true and false, 1 and 0, or these as text, and no other words or numbers."""
+
+    strict: bool = False
+
     def read(self, value: Any) -> bool:
-        if isinstance(value, int):
+        if isinstance(value, int) and (not self.strict or value in (0, 1)):
             return bool(value)
-        if isinstance(value, str) and value.strip().lower() in (*_TRUE, *_FALSE):
-            return value.strip().lower() in _TRUE
-        raise ValueError("it must be true or false")
+        text = value.strip().lower() if isinstance(value, str) else ""
+        if text in (_STRICT if self.strict else (*_TRUE, *_FALSE)):
+            return text in _TRUE
+        raise Unconvertible("it must be true or false")
 
     def query(self, text: str) -> bool:
-        """Words that mean nothing are no."""
-        return text.strip().lower() in _TRUE
+        """Words that mean nothing are no, unless it is strict."""
+        return self.read(text) if self.strict else text.strip().lower() in _TRUE
 
     def schema(self) -> Schema:
         return {"type": "boolean"}
@@ -342,7 +352,7 @@ class Resource:
 
     def _value(self, attribute: Attribute, where: str, value: Any, *, creating: bool) -> Any:
         if attribute.refused and value not in (None, attribute.default):
-            raise InvalidInput(f"{where} is {attribute.refused}", field=where)
+            raise Rejected(f"{where} is {attribute.refused}", field=where)
         if value is None:
             if attribute.null is REFUSED or (creating and attribute.required):
                 raise _invalid(where, value, "it must not be null")
@@ -351,6 +361,8 @@ class Resource:
         if nested is None:
             try:
                 return attribute.kind.read(value)
+            except Unconvertible as error:
+                raise _invalid(where, value, f"{error}", InvalidInput) from None
             except ValueError as error:
                 raise _invalid(where, value, f"{error}") from None
         if not attribute.many:
@@ -410,8 +422,6 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _invalid(where: str, value: Any, reason: str) -> InvalidInput:
+def _invalid(where: str, value: Any, reason: str, error: type[InvalidInput] = Rejected) -> InvalidInput:
     shown = "" if value is None or isinstance(value, dict | list) else f" Value: '{str(value)[:60]}'."
-    return InvalidInput(
-        f"Invalid input for field/attribute {where}.{shown} {reason[:1].upper()}{reason[1:]}", field=where
-    )
+    return error(f"Invalid input for field/attribute {where}.{shown} {reason[:1].upper()}{reason[1:]}", field=where)

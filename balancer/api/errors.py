@@ -22,10 +22,14 @@ log = logging.getLogger(__name__)
 class HttpError(exceptions.BalancerError):
     """The request fails as HTTP, before it means anything to the service: unknown path, method, media type."""
 
-    def __init__(self, status: HTTPStatus, message: str, *, headers: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, status: HTTPStatus, message: str, *, headers: Iterable[tuple[str, str]] = (), type_: str = ""
+    ) -> None:
+        """`type_`: what Neutron calls an error that is of its API only."""
         super().__init__(message)
         self.status = status
         self.headers = tuple(headers)
+        self.type = type_
 
 
 # The most specific type wins, so the order does not matter.
@@ -174,6 +178,62 @@ def _openstack_message(problem: Problem) -> str:
     return dashed(problem.message)
 
 
+# --- LBaaS v1 -------------------------------------------------------------------------------------------
+
+LBAAS_V1_STATUSES: Mapping[type[exceptions.BalancerError], HTTPStatus] = {
+    **STATUSES,
+    exceptions.OverQuota: HTTPStatus.CONFLICT,
+}
+_V1_NOUNS: Mapping[str, str] = {
+    "Listener": "Vip",
+    "Virtual IP": "Vip",
+    "Load balancer": "Pool",
+    "Node": "Member",
+    "Health monitor": "HealthMonitor",
+}
+_V1_TYPES: Mapping[type[exceptions.BalancerError], str] = {
+    exceptions.Forbidden: "PolicyNotAuthorized",
+    exceptions.OverQuota: "OverQuota",
+    exceptions.Malformed: "MalformedRequestBody",
+    exceptions.Rejected: "HTTPBadRequest",
+    exceptions.InvalidInput: "InvalidInput",
+    exceptions.NoSuitableDevice: "NoEligibleBackend",
+    exceptions.Conflict: "Conflict",
+}
+_V1_TYPES_OF_FIELDS: Mapping[tuple[type[exceptions.BalancerError], str], str] = {
+    (exceptions.InvalidInput, "provider"): "ServiceProviderNotFound",
+    (exceptions.Conflict, "members"): "MemberExists",
+    (exceptions.Conflict, "address"): "IpAddressInUse",
+    (exceptions.Conflict, "virtual_ips"): "IpAddressInUse",
+    (exceptions.Conflict, "subnet_id"): "IpAddressGenerationFailure",
+}
+
+
+def lbaas_v1_body(problem: Problem) -> dict[str, Any]:
+    return {"NeutronError": {"type": _v1_type(problem), "message": _v1_message(problem), "detail": ""}}
+
+
+def _v1_type(problem: Problem) -> str:
+    error = problem.error
+    if isinstance(error, HttpError) and error.type:
+        return error.type
+    if isinstance(error, exceptions.NotFound):
+        return f"{_V1_NOUNS.get(error.kind, error.kind)}NotFound"
+    if isinstance(error, exceptions.InUse):
+        return f"{_V1_NOUNS.get(error.kind, error.kind)}InUse"
+    named = _V1_TYPES_OF_FIELDS.get((type(error), problem.field))  # type: ignore[arg-type]
+    kind = named or next((_V1_TYPES[each] for each in type(error).__mro__ if each in _V1_TYPES), None)
+    return kind or f"HTTP{problem.status.phrase.replace(' ', '')}"
+
+
+def _v1_message(problem: Problem) -> str:
+    error = problem.error
+    if isinstance(error, exceptions.NotFound):
+        # Whether it is there or another project's makes no difference.
+        return f"{_V1_NOUNS.get(error.kind, error.kind)} {dashed(error.object_id)} could not be found"
+    return _openstack_message(problem)
+
+
 def dashed(text: str) -> str:
     """With the ids in it as UUIDs."""
     return _OBJECT_ID.sub(r"\1-\2-\3-\4-\5", text)
@@ -190,12 +250,16 @@ class Wording:
 
 _BALANCER = Wording(statuses=STATUSES, body=balancer_body)
 _OPENSTACK = Wording(statuses=OPENSTACK_STATUSES, body=openstack_body)
+_LBAAS_V1 = Wording(statuses=LBAAS_V1_STATUSES, body=lbaas_v1_body)
 OPENSTACK_PREFIXES = ("v2", "v2.0")
 
 
 def wording_of(path: str) -> Wording:
     """How errors are told to whoever asked for that path."""
-    return _OPENSTACK if path.lstrip("/").partition("/")[0] in OPENSTACK_PREFIXES else _BALANCER
+    prefix, _, rest = path.lstrip("/").partition("/")
+    if prefix not in OPENSTACK_PREFIXES:
+        return _BALANCER
+    return _LBAAS_V1 if rest.partition("/")[0] == "lb" else _OPENSTACK
 
 
 def response_to(error: Exception, request_id: str, path: str) -> webob.Response:

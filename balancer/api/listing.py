@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -35,7 +36,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What a query asks for. `limit` None: all."""
+    """What a query asks for. `limit` None: all. `equal` must all hold, and of `any_of` one value each. `neutron`: pages
+    as Neutron makes them, where each one has links to both sides unless it is the last one that way, and nothing comes
+    behind something that is not there."""
 
     equal: Mapping[str, Any]
     tags: Mapping[str, frozenset[str]]
@@ -45,6 +48,8 @@ class Listing:
     marker: str | None
     reverse: bool
     query: tuple[tuple[str, str], ...]
+    any_of: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    neutron: bool = False
 
     def page(
         self, items: Iterable[Item], url: str, *, told_apart: str = "id"
@@ -61,7 +66,11 @@ class Listing:
         return views, self._links(page, url, told_apart)
 
     def _matches(self, item: Item) -> bool:
-        return all(_equals(item.value(name), wanted) for name, wanted in self.equal.items()) and self._tagged(item)
+        return (
+            all(_equals(item.value(name), wanted) for name, wanted in self.equal.items())
+            and all(any(_equals(item.value(name), each) for each in some) for name, some in self.any_of.items())
+            and self._tagged(item)
+        )
 
     def _tagged(self, item: Item) -> bool:
         if not self.tags:
@@ -79,6 +88,8 @@ class Listing:
         first, end = 0, len(found)
         if self.marker is not None:
             at = next((i for i, item in enumerate(found) if item.value(told_apart) == self.marker), None)
+            if at is None and self.neutron:
+                return []
             if at is None:
                 raise InvalidInput(f"marker: there is no {self.marker} in this list", field="marker")
             first, end = (0, at) if self.reverse else (at + 1, end)
@@ -98,9 +109,14 @@ class Listing:
             return {"rel": rel, "href": f"{url}?{query}"}
 
         links = []
-        if len(page) >= self.limit:
+        if self.neutron:
+            whole = len(page) >= self.limit
+            forward, back = whole or self.reverse, whole or not self.reverse
+        else:
+            forward, back = len(page) >= self.limit, self.marker is not None
+        if forward:
             links.append(link("next", page[-1].value(told_apart)))
-        if self.marker is not None:
+        if back:
             links.append(link("previous", page[0].value(told_apart), ("page_reverse", "True")))
         return links
 
@@ -154,6 +170,43 @@ def read(
         marker=marker.query(wanted) if wanted is not None and marker is not None else wanted,
         reverse=paging.get("page_reverse", "").lower() == "true",
         query=tuple(query),
+    )
+
+
+def read_neutron(query_string: str, filters: Mapping[str, Kind]) -> Listing:
+    """In Neutron's way: a key that is repeated means any of its values, those that are empty and keys that mean nothing
+    are passed over. Links are there only when a limit is given. Raises `InvalidInput`."""
+    query = _pairs(query_string)
+    values: dict[str, list[str]] = {}
+    for key, text in query:
+        if "\x00" in text:
+            raise InvalidInput(f"{key} has a NUL in it", field=key)
+        values.setdefault(key, []).append(text)
+    any_of = {}
+    for key, kind in filters.items():
+        wanted = [text for text in values.get(key, ()) if text]
+        if wanted:
+            try:
+                any_of[key] = tuple(map(kind.query, wanted))
+            except ValueError as error:
+                raise InvalidInput(f"{key}: {error}", field=key) from None
+    keys, directions = values.get("sort_key", []), values.get("sort_dir", [])
+    if len(keys) != len(directions):
+        raise InvalidInput("sort_key and sort_dir must be there as often as each other", field="sort_dir")
+    limit = values.get("limit", ["0"])[-1]
+    if not re.fullmatch("[0-9]{1,18}", limit):
+        raise InvalidInput("limit must be a whole number, 0 or more", field="limit")
+    return Listing(
+        equal={},
+        tags={},
+        fields=tuple(values.get("fields", ())),
+        sort=_sort(None, keys, directions, filters),
+        limit=int(limit) or None,
+        marker=values.get("marker", [None])[-1],
+        reverse=values.get("page_reverse", [""])[-1].lower() == "true",
+        query=tuple(query),
+        any_of=any_of,
+        neutron=True,
     )
 
 

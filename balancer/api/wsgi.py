@@ -22,7 +22,7 @@ import webob
 from balancer.api.errors import OPENSTACK_PREFIXES, HttpError
 from balancer.api.policy import Policy, Rule
 from balancer.core.model import Caller
-from balancer.exceptions import InvalidInput
+from balancer.exceptions import InvalidInput, Malformed, Rejected
 
 CALLER = "balancer.caller"
 REQUEST_ID = "balancer.request_id"
@@ -38,6 +38,10 @@ _SUFFIXED = tuple(f"/{prefix}/" for prefix in OPENSTACK_PREFIXES)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 Application = Callable[..., Any]
+
+
+class NotAnObject(Rejected):
+    """The body is JSON, but no object."""
 
 
 class Request(webob.Request):
@@ -100,7 +104,7 @@ class Request(webob.Request):
 
 def _parse_object(body: bytes) -> dict[str, Any]:
     if not body.strip():
-        raise InvalidInput("The body is empty; a JSON object is expected")
+        raise Rejected("The body is empty; a JSON object is expected")
     try:
         value = json.loads(
             body.decode("utf-8"),
@@ -110,13 +114,13 @@ def _parse_object(body: bytes) -> dict[str, Any]:
             parse_int=_bounded,
         )
     except UnicodeDecodeError:
-        raise InvalidInput("The body is not UTF-8") from None
+        raise Malformed("The body is not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise InvalidInput(f"The body is not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+        raise Malformed(f"The body is not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
     except RecursionError:
         raise InvalidInput(f"The body is nested more than {_DEEPEST} deep") from None
     if not isinstance(value, dict):
-        raise InvalidInput("The body must be a JSON object")
+        raise NotAnObject("The body must be a JSON object")
     _check_values(value)
     return value
 
@@ -129,7 +133,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> Any:
-    raise InvalidInput(f"The body is not JSON: {name} is no JSON number")
+    raise Malformed(f"The body is not JSON: {name} is no JSON number")
 
 
 def _finite(text: str) -> float:

@@ -58,6 +58,11 @@ def together(*changes: Change) -> Change:
     return apply
 
 
+def delete(tree: Tree) -> Tree:
+    """The load balancer, with all that is below it."""
+    return _with(tree, deleted=True)
+
+
 def update_load_balancer(change: Callable[[LoadBalancer], LoadBalancer]) -> Change:
     return lambda tree: replace(tree, load_balancer=change(tree.load_balancer))
 
@@ -174,6 +179,38 @@ def add_monitor(monitor: HealthMonitor, pool_id: str | None = None) -> Change:
             lambda pool: replace(pool, health_monitor_ids=(*pool.health_monitor_ids, monitor.id)), pool_id
         )
         return replace(associate(tree), monitors=(*tree.monitors, monitor))
+
+    return apply
+
+
+def associate_monitor(monitor: HealthMonitor, pool_id: str) -> Change:
+    """The pool uses the monitor, which is there already, besides those that it has."""
+
+    def apply(tree: Tree) -> Tree:
+        after = update_pool(
+            lambda pool: replace(pool, health_monitor_ids=(*pool.health_monitor_ids, monitor.id)), pool_id
+        )(tree)
+        known = any(each.id == monitor.id for each in tree.monitors)
+        return after if known else replace(after, monitors=(*tree.monitors, monitor))
+
+    return apply
+
+
+def disassociate_monitor(monitor_id: str, pool_id: str) -> Change:
+    """The pool uses the monitor no more, which stays, also when nothing uses it then. Raises `NotFound`."""
+
+    def apply(tree: Tree) -> Tree:
+        left = without(tree.monitors, monitor_id, "Health monitor")
+        after = update_pool(
+            lambda pool: replace(
+                pool, health_monitor_ids=tuple(each for each in pool.health_monitor_ids if each != monitor_id)
+            ),
+            pool_id,
+        )(tree)
+        if any(monitor_id in pool.health_monitor_ids for pool in after.load_balancer.pools):
+            return after
+        released = (each for each in tree.monitors if each.id == monitor_id)
+        return replace(after, monitors=left, released=(*tree.released, *released))
 
     return apply
 
@@ -355,10 +392,8 @@ def remove_only_monitor(monitor_id: str) -> Change:
 
 def _only_user(tree: Tree, monitor_id: str) -> Pool:
     users = [pool for pool in tree.load_balancer.pools if monitor_id in pool.health_monitor_ids]
-    if len(users) != 1:
-        raise Conflict(
-            f"Health monitor {monitor_id} is shared by {len(users)} pools: change it in the API in which it was made"
-        )
+    if len(users) != 1 or monitor_id in tree.shared:
+        raise Conflict(f"Health monitor {monitor_id} is shared by several pools: change it in the API of LBaaS v1")
     return users[0]
 
 

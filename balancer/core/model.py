@@ -461,7 +461,8 @@ class HttpCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthMonitor:
-    """Its own aggregate, associated with pools. `delay` and `timeout` in seconds, `rise` and `fall` counts."""
+    """Its own aggregate, associated with any number of pools, or with none. `delay` and `timeout` in seconds, `rise`
+    and `fall` counts."""
 
     id: str
     project_id: str
@@ -481,9 +482,12 @@ class HealthMonitor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
+    """`subnet_id` is the subnet that its members are said to be in, None when nobody said so."""
+
     id: str
     name: str = ""
     description: str = ""
+    subnet_id: str | None = None
     protocol: Protocol
     algorithm: Algorithm
     members: tuple[Member, ...] = ()
@@ -556,10 +560,16 @@ class LoadBalancer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """A load balancer with the health monitors that its pools use, in the order of their first use."""
+    """A load balancer with the health monitors that its pools use, in the order of their first use.
+
+    `shared` are the ids of those that other load balancers use, too. It is known inside of a change, and empty outside.
+    What a change takes out of `monitors` is deleted, unless it is shared or the change has it in `released`.
+    """
 
     load_balancer: LoadBalancer
     monitors: tuple[HealthMonitor, ...] = ()
+    shared: frozenset[str] = frozenset()
+    released: tuple[HealthMonitor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -261,12 +261,27 @@ class Transaction(Protocol):
         """Store it when its generation is still `seen`, else raise `StaleGeneration`. `load_balancer.generation`
         is the new one. Applied generation, accepted texts and notices are not touched; `error` and `move` are."""
 
+    def hand_over(self, *, pools: Mapping[str, str], members: Mapping[str, str]) -> None:
+        """Pools go to other load balancers (pool id to load balancer id), members to other pools, with all that is
+        known of them. The load balancers that have them then are to be saved."""
+
     def exempt(self, load_balancer_ids: Collection[str]) -> None:
         """What they have may stay, although a project may not ask for it any more."""
 
     # health monitors
     def monitors(self, ids: Sequence[str]) -> list[HealthMonitor]:
         """Those of the ids that exist, in that order."""
+
+    def monitor(self, monitor_id: str) -> HealthMonitor:
+        """When writing: nobody else changes it, deletes it or makes a pool use it until the transaction ends. After
+        every lock of a device. Raises `NotFound`, also for one that only deleted load balancers use."""
+
+    def monitors_of(self, project_id: str | None) -> list[HealthMonitor]:
+        """Those of the project, or all, the oldest first, without those that only deleted load balancers use."""
+
+    def monitor_users(self, ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """Monitor id to the ids of the load balancers that use it and are not deleted, in the order of their ids; for
+        each of the ids."""
 
     def save_monitor(self, monitor: HealthMonitor) -> None:
         """Add or replace."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from balancer.core import moves, placements, preview, quotas, rules, tenants
+from balancer.core import changes, moves, placements, preview, quotas, rules, tenants
 from balancer.core.changes import Change
 from balancer.core.model import (
     WHOLE,
@@ -39,6 +39,7 @@ from balancer.core.model import (
     Tree,
     VirtualIp,
 )
+from balancer.core.monitors import MonitorService
 from balancer.core.networks import AddressPools, NetworkService
 from balancer.core.ports import Driver, Networks, Notifier, Transaction, Transactions
 from balancer.core.retry import after_lost_race
@@ -94,6 +95,7 @@ class Service:
         self.placements = placements.PlacementService(repository, self._profile_words)
         self.workers = WorkerService(repository)
         self._memory = Memory()
+        self.monitors = MonitorService(repository, self._memory, default_quotas)
 
     # --- devices ---------------------------------------------------------------
 
@@ -373,22 +375,51 @@ class Service:
         """Apply a pure change; a change that changes nothing stores nothing.
 
         A load balancer whose device lacks what it needs now moves to one that has it, unless it was pinned. One whose
-        move fails goes back to the device that still serves it, if that has what it needs now. Raises what `create`
-        raises, and `NotFound` for the load balancer or a child.
+        move fails goes back to the device that still serves it, if that has what it needs now. A health monitor that
+        other load balancers use, too, is changed for all of them. Raises what `create` raises, and `NotFound` for the
+        load balancer or a child.
         """
+        return self.change_using(caller, project_id, load_balancer_id, (), lambda _: change)
+
+    def change_using(
+        self,
+        caller: Caller,
+        project_id: str,
+        load_balancer_id: str,
+        monitor_ids: Sequence[str],
+        change: Callable[[Sequence[HealthMonitor]], Change],
+    ) -> Tree:
+        """The same with health monitors that are there already: `change` is given those of the ids. Raises `NotFound`,
+        `NotOwned`."""
         _require_project(caller, project_id)
-        stored, concerned = self._store_change(caller, project_id, load_balancer_id, change)
-        for device_id in concerned:
-            self._notifier.notify(device_id)
+        stored, concerned = self._store_change(caller, project_id, load_balancer_id, monitor_ids, change)
+        self._notify(concerned)
         return stored
+
+    def change_two(
+        self,
+        caller: Caller,
+        project_id: str,
+        load_balancer_ids: tuple[str, str],
+        change: Callable[[Tree, Tree], tuple[Tree, Tree]],
+    ) -> tuple[Tree, Tree]:
+        """One change of two load balancers of a project, between which pools and members may be exchanged; all that
+        there was must be in one of them, and nothing more. Raises what `change` raises."""
+        _require_project(caller, project_id)
+        stored, concerned = self._store_two(caller, project_id, load_balancer_ids, change)
+        self._notify(concerned)
+        return stored
+
+    def _notify(self, device_ids: Iterable[str]) -> None:
+        for device_id in device_ids:
+            self._notifier.notify(device_id)
 
     def move(self, caller: Caller, project_id: str, load_balancer_id: str) -> Tree:
         """To another suitable device that is not known to be in trouble. Where there is none, and for a load balancer
         that is pinned, its own device deploys it anew. Raises `NotFound`."""
         _require_project(caller, project_id)
         stored, concerned = self._store_move(caller, project_id, load_balancer_id)
-        for device_id in concerned:
-            self._notifier.notify(device_id)
+        self._notify(concerned)
         return stored
 
     @after_lost_race
@@ -399,23 +430,65 @@ class Service:
 
     @after_lost_race
     def _store_change(
-        self, caller: Caller, project_id: str, load_balancer_id: str, change: Change
+        self,
+        caller: Caller,
+        project_id: str,
+        load_balancer_id: str,
+        monitor_ids: Sequence[str],
+        change: Callable[[Sequence[HealthMonitor]], Change],
     ) -> tuple[Tree, tuple[str, ...]]:
         """The stored tree and the devices that it concerns."""
         with self._repository.write() as tx:
             old = _load(tx, project_id, load_balancer_id)
-            new = change(old)
+            new = change([_own_monitor(tx, caller, each) for each in monitor_ids])(old)
             if new == old:
                 return old, ()
-            new = self._with_addresses(tx, caller, new, old.load_balancer.virtual_ips)
-            rules.check(new)
-            self._check_members(tx, caller, new.load_balancer, old.load_balancer)
-            return self._store(tx, caller, old, new, self._stay_or_move(tx, caller, old, new))
+            if new.load_balancer.deleted:
+                return self._store_deleted(tx, old, new)
+            return self._check_and_store(tx, caller, old, new)
+
+    def _check_and_store(
+        self, tx: Transaction, caller: Caller, old: Tree, new: Tree, *, exchanged: bool = False
+    ) -> tuple[Tree, tuple[str, ...]]:
+        new = self._with_addresses(tx, caller, new, old.load_balancer.virtual_ips)
+        rules.check(new)
+        self._check_members(tx, caller, new.load_balancer, old.load_balancer)
+        device = self._stay_or_move(tx, caller, old, new)
+        return self._store(tx, caller, old, new, device, exchanged=exchanged)
+
+    @after_lost_race
+    def _store_two(
+        self,
+        caller: Caller,
+        project_id: str,
+        load_balancer_ids: tuple[str, str],
+        change: Callable[[Tree, Tree], tuple[Tree, Tree]],
+    ) -> tuple[tuple[Tree, Tree], tuple[str, ...]]:
+        with self._repository.write() as tx:
+            read = {each: _load(tx, project_id, each) for each in sorted(load_balancer_ids)}
+            olds = tuple(read[each] for each in load_balancer_ids)
+            news = change(olds[0], olds[1])
+            tx.hand_over(
+                pools=_exchanged(
+                    olds, news, lambda tree: {p.id: tree.load_balancer.id for p in tree.load_balancer.pools}
+                ),
+                members=_exchanged(olds, news, _pool_ids_of_members),
+            )
+            stored: list[Tree] = []
+            concerned: list[str] = []
+            for old, new in zip(olds, news, strict=True):
+                after, devices = (
+                    self._check_and_store(tx, caller, old, new, exchanged=True) if new != old else (old, ())
+                )
+                stored.append(after)
+                concerned += devices
+            return (stored[0], stored[1]), tuple(dict.fromkeys(concerned))
 
     def _store(
-        self, tx: Transaction, caller: Caller, old: Tree, new: Tree, device: Device
+        self, tx: Transaction, caller: Caller, old: Tree, new: Tree, device: Device, *, exchanged: bool = False
     ) -> tuple[Tree, tuple[str, ...]]:
-        """`old`, as changed to `new`, is to run on the device from now on."""
+        """`old`, as changed to `new`, is to run on the device from now on. `exchanged`: with another load balancer of
+        the project, so that there is not more than there was."""
         before = old.load_balancer
         seen = before.generation
         source = moves.serving_device_id(before)
@@ -425,31 +498,85 @@ class Service:
         balancer = replace(balancer, exempt=self._is_exempt(tx, caller, balancer, before, device))
         new = replace(new, load_balancer=balancer)
         self._check_on(device, new)
-        quotas.check_change(tx, self.default_quotas, old, new)
-        _save_monitors(tx, old, new)
+        if not exchanged:
+            quotas.check_change(tx, self.default_quotas, old, new)
+        others = self._store_monitors(tx, old, new)
         tx.save_load_balancer(balancer, seen=seen)
         _delete_monitors(tx, old, new)
         tx.add_reservations(rules.wanted_reservations(balancer))
         for device_id in moves.to_deploy(before, balancer):
             tx.bump(device_id)
-        return _load(tx, balancer.project_id, balancer.id), moves.concerned(before, balancer)
+        return _load(tx, balancer.project_id, balancer.id), (*moves.concerned(before, balancer), *others)
 
-    @after_lost_race
     def delete(self, caller: Caller, project_id: str, load_balancer_id: str) -> Tree:
         """Gone from every reply at once; its addresses are free when its device, and the one that it may come from,
-        run without it."""
-        _require_project(caller, project_id)
-        with self._repository.write() as tx:
-            tree = _load(tx, project_id, load_balancer_id)
-            seen = tree.load_balancer.generation
-            balancer = replace(tree.load_balancer, deleted=True, generation=seen + 1, error=None)
-            tx.save_load_balancer(balancer, seen=seen)
-            concerned = moves.concerned(balancer, balancer)
-            for device_id in concerned:
-                tx.bump(device_id)
+        run without it. A change that deletes the load balancer does the same."""
+        return self.change(caller, project_id, load_balancer_id, changes.delete)
+
+    @staticmethod
+    def _store_deleted(tx: Transaction, old: Tree, new: Tree) -> tuple[Tree, tuple[str, ...]]:
+        seen = old.load_balancer.generation
+        balancer = replace(new.load_balancer, generation=seen + 1, error=None)
+        tx.save_load_balancer(balancer, seen=seen)
+        concerned = moves.concerned(balancer, balancer)
         for device_id in concerned:
-            self._notifier.notify(device_id)
-        return replace(tree, load_balancer=balancer)
+            tx.bump(device_id)
+        return replace(new, load_balancer=balancer), concerned
+
+    # --- health monitors -------------------------------------------------------------
+
+    def change_monitor(
+        self, caller: Caller, monitor_id: str, change: Callable[[HealthMonitor], HealthMonitor]
+    ) -> HealthMonitor:
+        """For all pools that use it, if any does. Raises `NotFound`, `NotOwned`, `InvalidInput`."""
+        stored, concerned = self._store_monitor_change(caller, monitor_id, change)
+        self._notify(concerned)
+        return stored
+
+    @after_lost_race
+    def _store_monitor_change(
+        self, caller: Caller, monitor_id: str, change: Callable[[HealthMonitor], HealthMonitor]
+    ) -> tuple[HealthMonitor, tuple[str, ...]]:
+        with self._repository.write() as tx:
+            users = tx.monitor_users([monitor_id])[monitor_id]
+            olds = [_load(tx, None, each) for each in users]
+            monitor = _own_monitor(tx, caller, monitor_id)
+            if tx.monitor_users([monitor_id])[monitor_id] != users:
+                raise StaleGeneration(f"Health monitor {monitor_id} is used by others meanwhile")
+            new = change(monitor)
+            if new == monitor:
+                return monitor, ()
+            tx.save_monitor(new)
+            concerned = [device_id for old in olds for device_id in self._store_around(tx, old, new)]
+            return tx.monitor(monitor_id), tuple(dict.fromkeys(concerned))
+
+    def _store_monitors(self, tx: Transaction, old: Tree, new: Tree) -> tuple[str, ...]:
+        """Returns the devices of the other load balancers that this concerns."""
+        before = {monitor.id: monitor for monitor in old.monitors}
+        changed = [monitor for monitor in new.monitors if before.get(monitor.id) != monitor]
+        concerned: list[str] = []
+        for monitor in changed:
+            tx.save_monitor(monitor)
+            if monitor.id in old.shared:
+                for user in tx.monitor_users([monitor.id])[monitor.id]:
+                    if user != old.load_balancer.id:
+                        concerned += self._store_around(tx, _load(tx, None, user), monitor)
+        return tuple(concerned)
+
+    def _store_around(self, tx: Transaction, old: Tree, monitor: HealthMonitor) -> tuple[str, ...]:
+        """The load balancer as it is, with a health monitor that was changed. Returns the devices that this
+        concerns."""
+        before = old.load_balancer
+        for pool in before.pools:
+            if monitor.id in pool.health_monitor_ids:
+                rules.check_monitor(pool, monitor)
+        monitors = tuple(monitor if each.id == monitor.id else each for each in old.monitors)
+        balancer = replace(before, generation=before.generation + 1, error=None)
+        self._check_on(tx.device(balancer.device_id), replace(old, load_balancer=balancer, monitors=monitors))
+        tx.save_load_balancer(balancer, seen=before.generation)
+        for device_id in moves.to_deploy(before, balancer):
+            tx.bump(device_id)
+        return moves.concerned(before, balancer)
 
     def wait(self, caller: Caller, tree: Tree, seconds: float) -> Tree:
         """Until the tree's generation is applied or refused, a deleted one is gone, or `seconds` are over. A device in
@@ -811,23 +938,41 @@ def _require_project(caller: Caller, project_id: str) -> None:
         raise Forbidden("This is another project's path")
 
 
-def _load(tx: Transaction, project_id: str, load_balancer_id: str) -> Tree:
+def _load(tx: Transaction, project_id: str | None, load_balancer_id: str) -> Tree:
+    """`project_id` None: whosever it is."""
     balancer = tx.load_balancer(load_balancer_id)
-    if balancer.project_id != project_id:
+    if project_id not in (None, balancer.project_id):
         raise NotOwned("Load balancer", load_balancer_id)
-    return trees(tx, [balancer])[0]
+    tree = trees(tx, [balancer])[0]
+    if not tree.monitors:
+        return tree
+    users = tx.monitor_users([monitor.id for monitor in tree.monitors])
+    return replace(tree, shared=frozenset(key for key, ids in users.items() if set(ids) - {load_balancer_id}))
 
 
-def _save_monitors(tx: Transaction, old: Tree, new: Tree) -> None:
-    before = {monitor.id: monitor for monitor in old.monitors}
-    for monitor in new.monitors:
-        if before.get(monitor.id) != monitor:
-            tx.save_monitor(monitor)
+def _own_monitor(tx: Transaction, caller: Caller, monitor_id: str) -> HealthMonitor:
+    monitor = tx.monitor(monitor_id)
+    if not caller.acts_in(monitor.project_id):
+        raise NotOwned("Health monitor", monitor_id)
+    return monitor
 
 
 def _delete_monitors(tx: Transaction, old: Tree, new: Tree) -> None:
     """Those that are no longer used; after the load balancer was saved without them."""
-    kept = {monitor.id for monitor in new.monitors}
+    kept = {*old.shared, *(monitor.id for monitor in (*new.monitors, *new.released))}
     for monitor in old.monitors:
         if monitor.id not in kept:
             tx.delete_monitor(monitor.id)
+
+
+def _exchanged(
+    olds: Sequence[Tree], news: Sequence[Tree], places: Callable[[Tree], Mapping[str, str]]
+) -> dict[str, str]:
+    """What is somewhere else now: its id to that of where it is. `places` gives that for all there is."""
+    before = {key: place for tree in olds for key, place in places(tree).items()}
+    after = {key: place for tree in news for key, place in places(tree).items()}
+    return {key: place for key, place in after.items() if before[key] != place}
+
+
+def _pool_ids_of_members(tree: Tree) -> Mapping[str, str]:
+    return {member.id: pool.id for pool in tree.load_balancer.pools for member in pool.members}

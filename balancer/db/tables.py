@@ -414,6 +414,7 @@ pools = Table(
     _number("ordinal"),
     _word("name"),
     _text("description"),
+    Column("subnet_id", sa.String(64)),
     _word("protocol", 32),
     _word("algorithm", 32),
     _flag("admin_up"),

@@ -465,6 +465,24 @@ class SqlTransaction:
         elif before.phase is MovePhase.RELEASE:
             self.bump(row["device_id"])
 
+    def hand_over(self, *, pools: Mapping[str, str], members: Mapping[str, str]) -> None:
+        self._seen.clear()
+        place = metadata.tables["pools"]
+        for pool_id, load_balancer_id in pools.items():
+            this = place.c.id == pool_id
+            self._connection.execute(update(place).where(this).values(load_balancer_id=load_balancer_id))
+            below = select(_MEMBERS.c.id).where(_MEMBERS.c.pool_id == pool_id)
+            self._recount(load_balancer_id, object_statistics.c.object_id.in_(below))
+            self._recount(load_balancer_id, object_statistics.c.object_id == pool_id)
+        for member_id, pool_id in members.items():
+            self._connection.execute(update(_MEMBERS).where(_MEMBERS.c.id == member_id).values(pool_id=pool_id))
+            owner = select(place.c.load_balancer_id).where(place.c.id == pool_id).scalar_subquery()
+            self._recount(owner, object_statistics.c.object_id == member_id)
+
+    def _recount(self, load_balancer_id: Any, condition: ColumnElement[bool]) -> None:
+        """What was counted is that load balancer's."""
+        self._connection.execute(update(object_statistics).where(condition).values(load_balancer_id=load_balancer_id))
+
     def exempt(self, load_balancer_ids: Collection[str]) -> None:
         for batch in _batches(sorted(load_balancer_ids)):
             these = load_balancers.c.id.in_(batch)
@@ -584,6 +602,33 @@ class SqlTransaction:
             for row in self._rows(_MONITORS, {"ids": batch})
         }
         return [found[each] for each in ids if each in found]
+
+    def monitor(self, monitor_id: str) -> HealthMonitor:
+        query = select(health_monitors).where(health_monitors.c.id == monitor_id, _MONITOR_IS_THERE)
+        rows = self._rows(query.with_for_update(of=health_monitors) if self._locking else query)
+        if not rows:
+            raise NotFound("Health monitor", monitor_id)
+        return mapping.monitor_from(rows[0])
+
+    def monitors_of(self, project_id: str | None) -> list[HealthMonitor]:
+        query = select(health_monitors).where(_MONITOR_IS_THERE)
+        if project_id is not None:
+            query = query.where(health_monitors.c.project_id == project_id)
+        ordered = query.order_by(health_monitors.c.created_at, health_monitors.c.id)
+        return [mapping.monitor_from(row) for row in self._rows(ordered)]
+
+    def monitor_users(self, ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+        found: dict[str, set[str]] = {each: set() for each in ids}
+        used = pool_health_monitors.c.health_monitor_id
+        query = (
+            select(used, load_balancers.c.id.label("user"))
+            .select_from(pool_health_monitors.join(pools).join(load_balancers))
+            .where(load_balancers.c.deleted.is_(False))
+        )
+        for batch in _batches(sorted(found)):
+            for row in self._rows(query.where(used.in_(batch))):
+                found[row["health_monitor_id"]].add(row["user"])
+        return {monitor_id: tuple(sorted(users)) for monitor_id, users in found.items()}
 
     def save_monitor(self, monitor: HealthMonitor) -> None:
         stored = self._rows(select(health_monitors).where(health_monitors.c.id == monitor.id).with_for_update())
@@ -992,6 +1037,21 @@ _STAMPS = (
 )
 _STAMPS_OF_PROJECT = _STAMPS.where(load_balancers.c.project_id == sa.bindparam("project_id"))
 _STAMP = _STAMPS_OF_PROJECT.where(load_balancers.c.id == sa.bindparam("load_balancer_id")).order_by(None)
+
+_MEMBERS = members
+# A monitor that only deleted load balancers use goes with them.
+_USES = pool_health_monitors.c.health_monitor_id == health_monitors.c.id
+_MONITOR_IS_THERE = sa.or_(
+    ~exists().where(_USES).correlate(health_monitors),
+    exists()
+    .where(
+        _USES,
+        pools.c.id == pool_health_monitors.c.pool_id,
+        load_balancers.c.id == pools.c.load_balancer_id,
+        load_balancers.c.deleted.is_(False),
+    )
+    .correlate(health_monitors),
+)
 
 _OWNERS: Mapping[ObjectKind, Select[Any]] = {
     ObjectKind.LISTENER: select(listeners.c.id, listeners.c.load_balancer_id),

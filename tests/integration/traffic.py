@@ -32,6 +32,7 @@ class Client:
     path: str = "/"
     keep: bool = True
     pause: float = 0.0
+    host: str = "127.0.0.1"
 
 
 class Traffic:
@@ -47,9 +48,9 @@ class Traffic:
         self._reader: threading.Thread | None = None
 
     @classmethod
-    def to(cls, port: int, path: str = "/", *, pause: float = 0.005) -> Traffic:
+    def to(cls, port: int, path: str = "/", *, pause: float = 0.005, host: str = "127.0.0.1") -> Traffic:
         """One client that keeps its connection, and one that makes new ones."""
-        return cls(*(Client(port=port, path=path, keep=keep, pause=pause) for keep in (True, False)))
+        return cls(*(Client(port=port, path=path, keep=keep, pause=pause, host=host) for keep in (True, False)))
 
     @classmethod
     def heavy(cls, port: int) -> Traffic:
@@ -119,7 +120,7 @@ class _Asking:
 
     def _ask(self) -> None:
         client = self._client
-        connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=_TIMEOUT)
+        connection = http.client.HTTPConnection(client.host, client.port, timeout=_TIMEOUT)
         while not self._stop.wait(client.pause) if client.pause else not self._stop.is_set():
             try:
                 self._one(connection)

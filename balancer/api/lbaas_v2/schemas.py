@@ -25,6 +25,7 @@ from balancer.api.attributes import (
     TextMap,
     Uuid,
 )
+from balancer.api.patterns import CODES, COOKIE_NAME, METHODS, PATH
 from balancer.core.model import Algorithm, MonitorType, PersistenceKind, Protocol, QuotaResource
 from balancer.core.quotas import LARGEST
 from balancer.core.rules import REDIRECT_CODES, REDIRECT_TARGETS
@@ -57,7 +58,6 @@ ALGORITHMS = (
     Algorithm.SOURCE_IP,
     Algorithm.SOURCE_IP_PORT,
 )
-METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "OPTIONS", "CONNECT", "PATCH")
 RULE_TYPES = (
     "HOST_NAME",
     "PATH",
@@ -74,11 +74,7 @@ LONGEST_TIMEOUT = 2_073_600_000
 DEFAULT_TIMEOUTS = {"client_data": 50000, "member_connect": 5000, "member_data": 50000, "tcp_inspect": 0}
 _IDS = ListOf(item=Uuid())
 
-# Rather more than a URL's grammar would allow is refused by the rules, which know what can be deployed.
-_PATH = r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*"
-_CODES = r"[1-5][0-9]{2}( *, *[1-5][0-9]{2})*|[1-5][0-9]{2}-[1-5][0-9]{2}"
 _HOST = r"(?=.{1,253}\.?$)(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?"
-_COOKIE_NAME = r"[!#$%&'*+.0-9A-Z^_`a-z|~-]+"
 _ONE_LINE = r"[^\r\n]*"
 
 
@@ -324,7 +320,7 @@ SESSION_PERSISTENCE = Resource(
             required=True,
         ),
         "cookie_name": Attribute(
-            kind=Text(pattern=_COOKIE_NAME, says="a cookie's name: no spaces, separators or control characters"),
+            kind=Text(pattern=COOKIE_NAME, says="a cookie's name: no spaces, separators or control characters"),
             says="The cookie of the application, for APP_COOKIE only.",
             create=True,
             update=True,
@@ -434,13 +430,13 @@ HEALTH_MONITOR = Resource(
             update=True,
         ),
         "url_path": Attribute(
-            kind=Text(pattern=_PATH, says="a path that begins with / and has no spaces"),
+            kind=Text(pattern=PATH, says="a path that begins with / and has no spaces"),
             says="Of HTTP and HTTPS only; / unless another is sent.",
             create=True,
             update=True,
         ),
         "expected_codes": Attribute(
-            kind=Text(longest=64, pattern=_CODES, says="200, a list like 200,202 or a range like 200-204"),
+            kind=Text(longest=64, pattern=CODES, says="200, a list like 200,202 or a range like 200-204"),
             says="Of HTTP and HTTPS only; 200 unless others are sent.",
             create=True,
             update=True,

@@ -293,6 +293,7 @@ def upgrade() -> None:
         sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("subnet_id", sa.String(length=64), nullable=True),
         sa.Column("protocol", sa.String(length=32), nullable=False),
         sa.Column("algorithm", sa.String(length=32), nullable=False),
         sa.Column("admin_up", sa.Boolean(), nullable=False),
