@@ -11,16 +11,17 @@ from balancer.core.model import WorkerRecord
 
 V1, V2 = "Loadbalancer agent", "Loadbalancerv2 agent"
 """`agent_type`: any worker serves both dialects."""
-BINARY = "neutron-lbaasv2-agent"
+_OWN_NAMES = {V1: ("neutron-lbaas-agent", "n-lbaas_agent"), V2: ("neutron-lbaasv2-agent", "n-lbaasv2_agent")}
 
 
 def agent(item: WorkerRecord, *, drivers: Iterable[str], instances: int, agent_type: str = V2) -> dict[str, Any]:
     """`instances`: how many load balancers it looks after."""
+    binary, topic = _OWN_NAMES[agent_type]
     return {
         "id": show_uuid(item.id),
         "agent_type": agent_type,
-        "binary": BINARY,
-        "topic": "n-lbaasv2_agent",
+        "binary": binary,
+        "topic": topic,
         "host": item.host,
         "availability_zone": None,
         "admin_state_up": item.enabled,

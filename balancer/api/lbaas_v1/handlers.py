@@ -11,7 +11,7 @@ from typing import Any
 
 import webob
 
-from balancer.api import listing
+from balancer.api import agents, listing
 from balancer.api.attributes import Kind as ValueKind
 from balancer.api.attributes import Resource, show_uuid
 from balancer.api.lbaas_v1 import parse, schemas, views
@@ -22,6 +22,7 @@ from balancer.core.changes import Change
 from balancer.core.model import HealthMonitor, Listener, LoadBalancer, Member, Pool, Tree
 from balancer.core.service import Service
 from balancer.core.shown import Shown
+from balancer.core.workers import in_charge
 from balancer.exceptions import InvalidInput, NotFound, Rejected
 
 # They would have to be looked for inside of objects. Neutron passed them over.
@@ -191,6 +192,32 @@ class Handlers:
     def show_statistics(self, request: Request) -> webob.Response:
         shown, pool = self._pool(request)
         return reply({"stats": views.statistics(shown, pool)})
+
+    # --- agents -----------------------------------------------------------------------
+
+    def list_pools_of_agent(self, request: Request) -> webob.Response:
+        """Of the load balancers that the worker looks after; of one that is not there, none."""
+        wanted = _listing(request, schemas.POOL)
+        agent = request.part("id").lower().replace("-", "")
+        workers = self._service.workers.all(request.caller)
+        shown = (
+            each
+            for each in self._service.readable(request.caller)
+            if (worker := in_charge(workers, each.tree.load_balancer.device_id)) and worker.id == agent
+        )
+        return _listed(request, schemas.POOL, wanted, (item for each in shown for item in _items(POOL, each)))
+
+    def show_agent(self, request: Request) -> webob.Response:
+        """Null when no worker is there."""
+        shown, _ = self._holder(request, POOL)
+        workers = self._service.workers.all(request.caller)
+        worker = in_charge(workers, shown.tree.load_balancer.device_id)
+        if worker is None:
+            return reply({"agent": None})
+        counts = self._service.load_balancers_of_devices(request.caller)
+        instances = sum(number for device_id, number in counts.items() if in_charge(workers, device_id) is worker)
+        view = agents.agent(worker, drivers=self._service.providers(), instances=instances, agent_type=agents.V1)
+        return reply({"agent": view})
 
     def _pool(self, request: Request, part: str = "id") -> tuple[Shown, Pool]:
         shown, pool_id = self._holder(request, POOL, part)

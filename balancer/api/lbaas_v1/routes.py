@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from balancer.api.lbaas_v1 import handlers
 from balancer.api.lbaas_v1.handlers import Handlers
-from balancer.api.policy import READ, WRITE
+from balancer.api.policy import ADMIN, READ, WRITE
 from balancer.api.wsgi import Guard, Route, Table
 from balancer.config import Settings
 from balancer.core.service import Service
 
 REQUIREMENTS = {"api": r"v2(?:\.0)?"}
-read, write = Guard("lbaas_v1", READ), Guard("lbaas_v1", WRITE)
+read, write, admin = (Guard("lbaas_v1", default) for default in (READ, WRITE, ADMIN))
 
 
 def table(service: Service, settings: Settings) -> Table:
@@ -35,6 +35,7 @@ def table(service: Service, settings: Settings) -> Table:
             "DELETE": write("pool:delete", does.delete_pool),
         },
         "/pools/{id}/stats": {"GET": read("pool:get_stats", does.show_statistics)},
+        "/pools/{id}/loadbalancer-agent": {"GET": admin("pool:get_agent", does.show_agent)},
         "/pools/{id}/health_monitors": {
             "GET": read("pool_health_monitor:get_all", does.list_associations),
             "POST": write("pool_health_monitor:post", does.associate),
@@ -62,4 +63,7 @@ def table(service: Service, settings: Settings) -> Table:
             "DELETE": write("health_monitor:delete", does.delete_health_monitor),
         },
     }
-    return {f"/{{api}}/lb{path}": methods for path, methods in paths.items()}
+    return {
+        **{f"/{{api}}/lb{path}": methods for path, methods in paths.items()},
+        "/{api}/agents/{id}/loadbalancer-pools": {"GET": admin("agent:get_pools", does.list_pools_of_agent)},
+    }

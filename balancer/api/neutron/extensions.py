@@ -17,6 +17,13 @@ class Extension:
 
 
 EXTENSIONS = (
+    Extension("lbaas", "LoadBalancing service", "2012-10-07T10:00:00-00:00", "Load balancers, version 1"),
+    Extension(
+        "lbaas_agent_scheduler",
+        "Loadbalancer Agent Scheduler",
+        "2013-02-07T10:00:00-00:00",
+        "Which agent looks after which pool",
+    ),
     Extension("lbaasv2", "LoadBalancing service v2", "2014-06-18T10:00:00-00:00", "Load balancers, version 2"),
     Extension("shared_pools", "Shared pools for LBaaSv2", "2016-01-20T10:00:00-00:00", "Pools of several listeners"),
     Extension("l7", "L7 capabilities for LBaaSv2", "2016-03-24T10:00:00-00:00", "L7 policies and rules"),
@@ -40,7 +47,7 @@ EXTENSIONS = (
     Extension("quotas", "Quota management support", "2012-07-29T10:00:00-00:00", "Quotas of projects"),
     Extension("service-type", "Neutron Service Type Management", "2013-01-20T00:00:00-00:00", "Service providers"),
 )
-SERVICE_TYPES = ("LOADBALANCERV2",)
+SERVICE_TYPES = ("LOADBALANCER", "LOADBALANCERV2")
 DEFAULT_PROVIDER = "haproxy"
 
 

@@ -244,7 +244,7 @@ SERVICE_PROVIDER = Resource(
     plural="service_providers",
     title="service provider",
     attributes={
-        "service_type": _read_only("`LOADBALANCERV2`."),
+        "service_type": _read_only("`LOADBALANCER` for LBaaS v1, `LOADBALANCERV2` for v2."),
         "name": _read_only("What load balancers ask for it by."),
         "default": Attribute(kind=Boolean(), says="Whether Neutron's clients may take it for the default."),
     },
