@@ -247,10 +247,15 @@ class TestWithTheHAProxyDriver(ApiCase):
     def test_what_it_cannot_do(self) -> None:
         for field, body in (
             ("algorithm", {"protocol": "TCP", "algorithm": "HASH_URI"}),
+            ("algorithm", {"protocol": "TCP", "algorithm": "HASH_URI", "virtualIps": []}),
+            (
+                "protocol",
+                {"protocol": "HTTP", "algorithm": "HASH_URI", "virtualIps": [{**VIRTUAL_IP, "protocol": "TCP"}]},
+            ),
             ("protocol", {"protocol": "UDP"}),
         ):
             children = {"nodes": [NODE], "virtualIps": [VIRTUAL_IP]}
-            self.refuse(400, "POST", "/foo/loadbalancers", {**body, **children}, field=field)
+            self.refuse(400, "POST", "/foo/loadbalancers", {**children, **body}, field=field)
 
 
 class TestReading(ApiCase):

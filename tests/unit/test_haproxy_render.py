@@ -121,7 +121,12 @@ class TestValidate(unittest.TestCase):
 
     def test_what_no_haproxy_host_can_run_is_refused(self) -> None:
         self.assertIn("HTTP, HTTPS, TCP", self.refused(balancer(protocol=Protocol.UDP), "protocol"))
-        self.refused(balancer(algorithm=Algorithm.URI, protocol=Protocol.TCP), "algorithm")
+        by_uri = balancer(algorithm=Algorithm.URI, protocol=Protocol.TCP)
+        self.assertIn("needs protocol HTTP, not TCP", self.refused(by_uri, "algorithm"))
+        # Also while it listens nowhere.
+        self.refused(replace(by_uri, listeners=()), "algorithm")
+        by_uri = balancer(algorithm=Algorithm.URI, listener={"protocol": Protocol.HTTPS})
+        self.assertIn("URI needs protocol HTTP, not HTTPS", self.refused(by_uri, "protocol"))
         inserted = SessionPersistence(id=oid(1), kind=PersistenceKind.HTTP_COOKIE)
         self.refused(balancer(member(1, cookie="a"), member(2, cookie="a"), persistence=inserted), "cookie")
         self.refused(balancer(listener={"tls": {"x": 1}}), "tls")

@@ -362,12 +362,7 @@ def _backend(
     device_id: str,
 ) -> None:
     out.section("backend", names.backend(pool.id, _suffix(pool, mode)), mode)
-    if pool.algorithm not in _BALANCE:
-        allowed = ", ".join(_BALANCE)
-        sentence = f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}"
-        raise Unsupported(sentence, field="algorithm", terms=(pool.algorithm, *_BALANCE))
-    if pool.algorithm is Algorithm.URI and mode != "http":
-        raise InvalidInput("algorithm URI needs protocol HTTP", field="algorithm", terms=(Algorithm.URI,))
+    _check_algorithm(pool, [each.protocol for each in listeners])
     if pool.algorithm is Algorithm.SOURCE_IP_PORT:
         out.add(*(f"{'http-request' if mode == 'http' else 'tcp-request content'} {rule}" for rule in _CLIENT_AND_PORT))
     out.add(*_BALANCE[pool.algorithm])
@@ -407,6 +402,20 @@ def _backend(
         out.add(" ".join(words + _member_words(out, member, checked=bool(monitors))))
     if cookies and len({member.cookie or member.id for member in pool.members}) < len(pool.members):
         raise InvalidInput("two nodes have the same cookie: a client could not tell them apart", field="cookie")
+
+
+def _check_algorithm(pool: Pool, behind: Iterable[Protocol] = ()) -> None:
+    """`behind`: the protocols of the listeners that it serves."""
+    if pool.algorithm not in _BALANCE:
+        allowed = ", ".join(_BALANCE)
+        sentence = f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}"
+        raise Unsupported(sentence, field="algorithm", terms=(pool.algorithm, *_BALANCE))
+    if pool.algorithm is Algorithm.URI:
+        # Of a pool that is no HTTP, the algorithm is to blame, else the listener.
+        for protocol, field in ((pool.protocol, "algorithm"), *((each, "protocol") for each in behind)):
+            if _MODE.get(protocol, "tcp") != "http":
+                sentence = f"algorithm {pool.algorithm} needs protocol HTTP, not {protocol}"
+                raise InvalidInput(sentence, field=field, terms=(pool.algorithm,))
 
 
 def _connect_like_the_monitor(out: _Lines, monitor: HealthMonitor) -> None:
@@ -577,9 +586,7 @@ def validate(balancer: LoadBalancer, monitors: Sequence[HealthMonitor]) -> None:
         if listener.tls is not None:
             raise Unsupported("this driver does not terminate TLS", field="tls")
     for pool in balancer.pools:
-        if pool.algorithm not in _BALANCE:
-            allowed = ", ".join(_BALANCE)
-            raise Unsupported(f"HAProxy has no algorithm {pool.algorithm}; it has {allowed}", field="algorithm")
+        _check_algorithm(pool)
     switched_on = replace(
         balancer,
         admin_up=True,
