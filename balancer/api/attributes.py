@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from balancer.core.rules import host_address
 from balancer.exceptions import InvalidInput, Rejected
 
 Values = dict[str, Any]
@@ -167,11 +168,9 @@ class Address:
 
     def read(self, value: Any) -> str:
         try:
-            address = ipaddress.ip_address(value if isinstance(value, str) else "")
+            host_address(value if isinstance(value, str) else "")
         except ValueError:
-            raise ValueError("it must be an IPv4 or IPv6 address") from None
-        if isinstance(address, ipaddress.IPv6Address) and address.scope_id:
-            raise ValueError("it must be an address without a zone")
+            raise ValueError("it must be an IPv4 or IPv6 address, not a link-local one") from None
         return str(value)
 
     def query(self, text: str) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker, validators
 from jsonschema.exceptions import ValidationError
 
-from balancer.core.rules import normalise_address
+from balancer.core.rules import host_address, normalise_address
 from balancer.core.tenants import parse_range
 from balancer.exceptions import InvalidInput
 
@@ -60,8 +60,8 @@ def _multiline(value: str) -> str:
 
 
 def _address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    address = ipaddress.ip_address(value)
-    if address.is_multicast or (isinstance(address, ipaddress.IPv6Address) and address.scope_id):
+    address = host_address(value)
+    if address.is_multicast:
         raise ValueError
     return address
 
@@ -158,10 +158,10 @@ FORMATS: Mapping[str, Format] = {
         "text without control characters except line ends",
         {"pattern": r"^[^\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]*$"},
     ),
-    "member-address": Format(_member_address, "an IPv4 or IPv6 address of one host", _ADDRESS),
+    "member-address": Format(_member_address, "an IPv4 or IPv6 address of one host, not a link-local one", _ADDRESS),
     "listen-address": Format(
         _listen_address,
-        "an IPv4 or IPv6 address, or 0.0.0.0 for every address",
+        "an IPv4 or IPv6 address, not a link-local one, or 0.0.0.0 for every address",
         {"anyOf": [*_ADDRESS["anyOf"], {"enum": ["*", ""]}]},
     ),
     "host": Format(

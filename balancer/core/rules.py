@@ -68,10 +68,20 @@ def normalise_address(text: str) -> str:
     """
     if text in ("", WILDCARD, "0.0.0.0"):  # noqa: S104 - compared, not bound
         return WILDCARD
+    return str(host_address(text))
+
+
+def host_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address that can be bound and connected to as it is. Raises `ValueError` when it is none: a link-local one of
+    IPv6 means nothing without a zone, which is the host's affair, and an IPv4 address in IPv6's notation is another
+    spelling that a socket for IPv6 cannot be bound to."""
     address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address) and address.scope_id:
-        raise ValueError("an address with a zone cannot be used")
-    return str(address)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id or address.is_link_local:
+            raise ValueError("a link-local address, or one with a zone, cannot be used")
+        if address.ipv4_mapped:
+            raise ValueError(f"an IPv4 address is written as such: {address.ipv4_mapped}")
+    return address
 
 
 def say(address: Address) -> str:

@@ -235,7 +235,7 @@ RENDERED = {
         shown=lambda text: str(ipaddress.ip_network(text, strict=False)),
         plain=("2001:db8::1/64", "10.0.0.1"),
     ),
-    "address": Field(tame="192.0.2.77", shown=_address, plain=("2001:db8::1", "::ffff:192.0.2.1")),
+    "address": Field(tame="192.0.2.77", shown=_address, plain=("2001:db8::1", "64:ff9b::192.0.2.1")),
     "monitor_address": Field(tame="192.0.2.78", shown=_address, plain=("2001:DB8::1",)),
 }
 # These stand nowhere in the file, whatever they are.

@@ -6,6 +6,7 @@ It is downloaded once, with apt's own signature checks but a state directory of 
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ from pathlib import Path
 from balancer.devbox.host import RELEASE_DIRECTORY
 from tests.integration.running import ROOT
 
-RELEASE = "trixie"
+RELEASE = os.environ.get("HAPROXY_RELEASE", "trixie")
+"""Of Debian; another one than the default for a run by hand."""
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _CACHE = ROOT / ".cache"
 

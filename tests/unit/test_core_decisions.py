@@ -92,6 +92,10 @@ class Changes(unittest.TestCase):
         self.assertIsNone(after.load_balancer.pools[0].session_persistence)
 
 
+# Without a zone, and IPv4 addresses in IPv6's notation: no socket for IPv6 alone can be bound to them.
+ODD = ("fe80::1", "febf::1", "::ffff:192.0.2.1", "::ffff:0:0", "::FFFF:7f00:1")
+
+
 class Rules(unittest.TestCase):
     def test_addresses_have_one_form(self) -> None:
         for text, normal in (
@@ -103,7 +107,7 @@ class Rules(unittest.TestCase):
             ("::", "::"),
         ):
             self.assertEqual(rules.normalise_address(text), normal)
-        for text in ("1.2.3", "1.2.3.256", "host", "fe80::1%eth0", "1.2.3.4/24", "01.2.3.4", "1.2.3.4\n"):
+        for text in ("1.2.3", "1.2.3.256", "host", "fe80::1%eth0", "1.2.3.4/24", "01.2.3.4", "1.2.3.4\n", *ODD):
             with self.assertRaises(ValueError, msg=text):
                 rules.normalise_address(text)
 

@@ -153,6 +153,10 @@ class TestParse(unittest.TestCase):
                 self.assertIn("not understood", parse(f"listen x\n  bind {line}\n".encode()).findings[0])
         self.assertIn("unbalanced", parse(b"listen x\n  bind '1\n").findings[0])
 
+    def test_a_bind_line_may_have_an_ipv4_address_in_the_notation_of_ipv6(self) -> None:
+        self.assertEqual([("192.0.2.1", 80, 80)], self.binds("[::ffff:192.0.2.1]:80"))
+        self.assertEqual([("*", 80, 80)], self.binds("ipv6@::ffff:0.0.0.0:80"))
+
     def test_bind_in_a_backend_or_comment_counts_not(self) -> None:
         self.assertEqual((), parse(b"# bind :1\nbackend b\n  bind :80\nglobal\n").binds)
 

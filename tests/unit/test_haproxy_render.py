@@ -33,7 +33,7 @@ class TestCandidate(unittest.TestCase):
         bad = replace(balancer(member(1, address="nonsense")), id=oid(0x99))
         good = balancer()
         made = render.candidate(spec(good, bad, accepted_blocks={bad.id: "last\n"}))
-        self.assertEqual({bad.id: "address must be an IPv4 or IPv6 address"}, dict(made.rejected))
+        self.assertEqual({bad.id: "address must be an IPv4 or IPv6 address, not a link-local one"}, dict(made.rejected))
         self.assertEqual("last\n", made.blocks[bad.id])
         self.assertEqual(render.candidate(spec(good)).blocks[good.id], made.blocks[good.id])
         self.assertEqual("", render.candidate(spec(bad)).blocks[bad.id])
@@ -140,6 +140,12 @@ class TestValidate(unittest.TestCase):
         self.refused(
             balancer(persistence=SessionPersistence(id=oid(1), kind=PersistenceKind.APP_COOKIE)), "cookie_name"
         )
+
+    def test_addresses_that_haproxy_could_not_start_with_are_refused(self) -> None:
+        for address in ("fe80::1", "::ffff:192.0.2.1", "fe80::1%eth0"):
+            at = replace(balancer(), virtual_ips=(replace(balancer().virtual_ips[0], address=address),))
+            self.refused(at, "address")
+            self.refused(balancer(member(1, address=address)), "address")
 
     def test_what_is_switched_off_is_validated_too(self) -> None:
         self.refused(balancer(member(1, weight=300), admin_up=False), "weight")

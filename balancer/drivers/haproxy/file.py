@@ -333,6 +333,8 @@ def _bind(text: str, options: list[str]) -> tuple[tuple[Bind, ...], str]:
             parsed = ipaddress.ip_address(host.partition("%")[0])
         except ValueError:
             return (), unknown
+        if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+            parsed = parsed.ipv4_mapped
         addresses = [WILDCARD if parsed.version == 4 and parsed.is_unspecified else str(parsed)]
     if addresses == ["::"] and "v6only" not in options:
         # Linux listens on IPv4 too.

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from math import isfinite
 
+from balancer.core.rules import host_address
 from balancer.exceptions import InvalidInput
 
 WILDCARD = "*"
@@ -96,12 +97,9 @@ def quote(text: str, field: str = "value") -> str:
 
 def ip(value: str, field: str = "address") -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
-        address = ipaddress.ip_address(value)
+        return host_address(value)
     except ValueError:
-        raise InvalidInput(f"{field} must be an IPv4 or IPv6 address", field=field) from None
-    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
-        raise InvalidInput(f"{field} must not have a zone", field=field)
-    return address
+        raise InvalidInput(f"{field} must be an IPv4 or IPv6 address, not a link-local one", field=field) from None
 
 
 def network(value: str, field: str) -> str:
