@@ -381,6 +381,32 @@ class TestRefusals(DeployingCase):
         self.deploy(device, self.good, load_balancer([self.backend.port], port))
         self.assertEqual(page(self.backend.port), fetch(port).text)
 
+    def test_a_haproxy_that_ends_because_it_could_not_start_anew_is_started_again(self) -> None:
+        # Abstract sockets, as several health monitors need them, cannot be paused by HAProxy 2.6.
+        monitors = [
+            HealthMonitor(id=new_id(), project_id="foo", type=kind, delay=1, timeout=1, http=http)
+            for kind, http in ((MonitorType.TCP, None), (MonitorType.HTTP, HttpCheck()))
+        ]
+        host, ports = self.host(), [self.port(), self.port()]
+        device, taken = device_of(host), contextlib.ExitStack()
+        self.addCleanup(taken.close)
+        checked = load_balancer([self.backend.port], ports[0], monitors=monitors)
+        other = load_balancer([self.backend.port], ports[1])
+        accepted = self.deploy(device, checked, monitors=monitors).accepted_blocks
+
+        def take() -> None:
+            # After the look, before the deployment.
+            taken.enter_context(socket.create_server(("127.0.0.1", ports[1])))
+
+        calls = iter([take])
+        with self.assertRaisesRegex(TransientDeviceError, "no new process of it lives"):
+            self.deploy(
+                device, checked, other, monitors=monitors, last=accepted, check=lambda: next(calls, lambda: None)()
+            )
+        made = self.deploy(device, checked, other, monitors=monitors, last=accepted)
+        self.assertEqual([other.id], list(made.rejected))
+        eventually(lambda: fetch(ports[0]).status == 200, "it serves again")
+
     def test_an_earlier_owner_is_fenced_out(self) -> None:
         host = self.host()
         device = device_of(host)
@@ -730,6 +756,59 @@ with Backend(root / "backend") as backend, Host(root / "host", isolated=False) a
         done = as_ordinary_user(self.directory, code)
         self.assertEqual("", "" if done.returncode == 0 else done.stderr)
         self.assertEqual(["reloaded", "started", "reloaded"], [line.split()[0] for line in done.stdout.splitlines()])
+
+    def test_what_haproxy_cannot_start_with_is_rejected_and_not_tried_again(self) -> None:
+        code = """
+import sys
+from pathlib import Path
+from balancer.core.model import DeviceSpec
+from balancer.devbox.backends import Backend, page
+from balancer.devbox.host import Host
+from balancer.devbox.processes import free_port
+from balancer.drivers.haproxy.driver import HAProxyDriver
+from balancer.exceptions import TransientDeviceError
+from tests.integration.deploying import SETTINGS, device_of, load_balancer, with_limit
+from tests.integration.running import fetch
+
+root = Path(sys.argv[1])
+driver, port = HAProxyDriver(SETTINGS), free_port()
+with Backend(root / "backend") as backend, Host(root / "host", isolated=False) as host:
+    device = driver.validate_device(device_of(host))
+    # Only root may listen there; haproxy -c does not see that.
+    good, bad = load_balancer([backend.port], port), load_balancer([backend.port], 81)
+    accepted = {}
+
+    def deploy(*balancers, epoch):
+        global accepted
+        spec = DeviceSpec(device=device, load_balancers=balancers, monitors=(), revision=1)
+        try:
+            made = driver.apply(device, driver.render(spec), epoch=epoch, last=accepted, check=lambda: None)
+        except TransientDeviceError as error:
+            print("failed", error)
+        else:
+            accepted = made.accepted_blocks
+            print("applied", made.plan, list(made.rejected) == [bad.id], *made.rejected.values())
+        assert fetch(port).text == page(backend.port)
+
+    def failures():
+        return host.haproxy_log.read_text().count("Some protocols failed to start")
+
+    deploy(good, epoch=1)
+    epoch = 2
+    while bad.id and epoch < 5:
+        deploy(good, bad, epoch=epoch)
+        epoch += 1
+    tried = failures()
+    deploy(with_limit(good, 99), bad, epoch=epoch)
+    assert 0 < tried == failures(), (tried, failures())
+    driver.close()
+"""
+        done = as_ordinary_user(self.directory, code, timeout=120)
+        self.assertEqual("", "" if done.returncode == 0 else done.stderr + done.stdout)
+        lines = done.stdout.splitlines()
+        self.assertEqual(["applied reload False"], lines[:1])
+        self.assertRegex(lines[-1], "^applied reload True .*HAProxy accepted the configuration, but no new process")
+        self.assertIn("tried again when it is changed", lines[-1])
 
 
 class TestSocket(DeployingCase):

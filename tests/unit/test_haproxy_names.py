@@ -35,7 +35,9 @@ class TestGrammars(unittest.TestCase):
         self.refuse(names.interface, *EVIL, "eth0 up", "x" * 16, "-d")
         self.refuse(names.file_path, *EVIL, "x", "/", "/a/", "/a//b", "/a/../b", "/a/./b", "/a b", "/a*", "/a,b")
         self.refuse(names.socket_path, "/" + "x" * 91)
-        self.refuse(names.ip, *EVIL, "1.2.3", "*", "1.2.3.4/24", "fe80::1%eth0", "fe80::1", "::ffff:1.2.3.4", "www.example.com")
+        self.refuse(
+            names.ip, *EVIL, "1.2.3", "*", "1.2.3.4/24", "fe80::1%eth0", "fe80::1", "::ffff:1.2.3.4", "www.example.com"
+        )
         self.refuse(names.network, *EVIL, "10.0.0.0/33", "::1%x/128", "::1%\n/128", "fe80::1%eth0")
         self.refuse(names.codes, *EVIL, "abc", "99", "600", "204-200", "200,", "200-", "200;201")
         self.refuse(names.port, 0, 65536, -1, True, "80", 1.5)

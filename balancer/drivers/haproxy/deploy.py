@@ -306,6 +306,10 @@ class Changed(TransientDeviceError):
     """The file on the host is not the one that was looked at."""
 
 
+class NotStarted(TransientDeviceError):
+    """HAProxy accepted the configuration, but no process came up with it."""
+
+
 def deploy(
     connection: Connection,
     device: Device,
@@ -454,7 +458,8 @@ def _see_it_through(
         # Also when the lease is gone: what nobody verified must not stay.
         _roll_back(connection, session, asked)
         if isinstance(error, TransientDeviceError):
-            raise TransientDeviceError(f"{error}. The previous configuration was put back") from None
+            kind = NotStarted if isinstance(error, NotStarted) else TransientDeviceError
+            raise kind(f"{error}. The previous configuration was put back") from None
         raise
     return pid
 
@@ -494,7 +499,7 @@ def _await_service(
         if again is not None and not _processes(session) - before:
             again()
     if not _processes(session) - before:
-        raise TransientDeviceError(
+        raise NotStarted(
             f"{connection.where}: HAProxy accepted the configuration, but no new process of it lives; its own log on "
             "the device says why"
         )

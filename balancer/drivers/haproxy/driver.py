@@ -41,6 +41,7 @@ from balancer.drivers.haproxy.plan import (
     preview,
     reload_interval,
 )
+from balancer.drivers.haproxy.stumbles import Stumbles, newcomers
 from balancer.exceptions import DeviceError, InvalidInput, NotYet, TerminalDeviceError, TransientDeviceError
 
 LOG = logging.getLogger(__name__)
@@ -140,6 +141,7 @@ class HAProxyDriver:
         self._repairs_edits = settings.drift.repair == "automatic"
         self._memos: dict[str, dict[str, tuple[object, render.Block]]] = {}
         self._left: dict[str, _Left] = {}
+        self._stumbles = Stumbles()
 
     # --- pure ---
 
@@ -214,6 +216,9 @@ class HAProxyDriver:
         connection = self._connection(device)
         left = self._left.pop(device.id, None)
         distrust = ""
+        if device.resyncing:
+            self._stumbles.forget(device.id)
+        candidate = self._stumbles.spare(device.id, candidate, last)
         # One look more when what is known from the last time does not do.
         began = _Began(check)
         for _ in range(_ATTEMPTS + 1):
@@ -238,17 +243,25 @@ class HAProxyDriver:
                 applied = application.run_known(known) if known else application.run(distrust)
             except deploy.Changed as error:
                 LOG.info("%s", error)
+            except deploy.NotStarted as error:
+                self._stumbles.note(device.id, newcomers(found.old, application.blocks), str(error), proven=False)
+                raise
             except _LookAgain as reason:
                 distrust = str(reason) or distrust
             else:
+                self._stumbles.served(device.id, application.blocks)
                 if application.left is not None:
                     self._left[device.id] = application.left
                 return applied
+            finally:
+                for sentence, texts in application.stumbled.items():
+                    self._stumbles.note(device.id, texts, sentence, proven=True)
         raise TransientDeviceError(f"{connection.where}: haproxy.cfg keeps changing while it is deployed")
 
     def forget(self, device_id: str) -> None:
         self._memos.pop(device_id, None)
         self._left.pop(device_id, None)
+        self._stumbles.forget(device_id)
         self._pool.forget(device_id)
 
     def close(self) -> None:
@@ -395,6 +408,8 @@ class _Application:
         self.moves = addresses.Changes()
         self.refused: dict[str, str] = {}
         self.drift: Drift | None = None
+        # What HAProxy did not start with: sentence -> load balancer -> text.
+        self.stumbled: dict[str, dict[str, str]] = {}
 
     def run_known(self, left: _Left) -> Applied:
         """What can be changed while HAProxy runs is, without another look at the host; otherwise a short one may do.
@@ -792,7 +807,10 @@ class _Application:
             )
         for load_balancer_id in guilty:
             alert = composed.alert_of(load_balancer_id, outcome.output, self.blocks) or outcome.output
-            self._reject(load_balancer_id, f"HAProxy does not {what}: {_sentence(alert)}")
+            sentence = f"HAProxy does not {what}: {_sentence(alert)}"
+            if outcome.started:
+                self.stumbled.setdefault(sentence, {})[load_balancer_id] = self.blocks[load_balancer_id]
+            self._reject(load_balancer_id, sentence)
 
     def _bisect(self, how: deploy.Means) -> tuple[str, ...]:
         """One load balancer without which HAProxy accepts the file; () when there is none."""
