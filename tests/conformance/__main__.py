@@ -121,8 +121,14 @@ def register(keystone: Keystone, running: RunningService) -> None:
         endpoint = {"service_id": made["service"]["id"], "interface": interface, "url": url, "region_id": "here"}
         keystone.call("POST", "/endpoints", {"endpoint": endpoint}, token=admin)
     body = {
-        "name": "in-memory", "type": "dummy", "ip": "192.0.2.10", "port": "22", "user": "u", "password": "-",
-        "supports_ipv6": 1, "behaviour": "silent",
+        "name": "in-memory",
+        "type": "dummy",
+        "ip": "192.0.2.10",
+        "port": "22",
+        "user": "u",
+        "password": "-",
+        "supports_ipv6": 1,
+        "behaviour": "silent",
     }
     answer = running.call("POST", "/devices", body, headers={"X-Auth-Token": admin})
     assert answer.status == 200, answer
