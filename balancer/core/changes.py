@@ -123,8 +123,8 @@ def remove_persistence(persistence_id: str) -> Change:
 
 
 def place_listener(listener: Listener, virtual_ip: VirtualIp) -> Change:
-    """The listener, new or changed, at that virtual IP alone; one with an equal address is shared, with the prefix
-    length given here. Virtual IPs that nothing listens on any more go."""
+    """The listener, new or changed, at that virtual IP alone; one with an equal address is shared, with the mask
+    asked for here. Virtual IPs that nothing listens on any more go."""
 
     def apply(tree: Tree) -> Tree:
         balancer = tree.load_balancer
@@ -132,7 +132,7 @@ def place_listener(listener: Listener, virtual_ip: VirtualIp) -> Change:
         if present is None:
             at = replace(virtual_ip, id=new_id(), lasting=False)
         else:
-            at = replace(present, prefix_length=virtual_ip.prefix_length)
+            at = replace(present, asked_length=virtual_ip.asked_length)
         placed = replace(listener, virtual_ip_ids=(at.id,))
         if present is None:
             virtual_ips = (*balancer.virtual_ips, at)

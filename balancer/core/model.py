@@ -231,7 +231,8 @@ class Observation:
     says what is missing that a deployment puts right (a dead process, a lost address). `drift`: somebody else
     changed what was deployed; it is put right when `repair` says so, or by the next deployment. `epoch` is that of the
     last deployment under this very device id that the device remembers, None when it remembers none. `own_addresses`
-    are the IP addresses, canonical, that the host has whatever is deployed there. `sample` is None when the device
+    are the IP addresses, canonical, that the host has whatever is deployed there, and `managed_at` is where it was
+    reached; while it cannot be reached, the repository keeps both as they were. `sample` is None when the device
     could not be asked; the repository adds it to the statistics and does not give it back. `at` is when, in seconds of
     the database's clock: the repository sets it when it records the observation.
     """
@@ -246,6 +247,7 @@ class Observation:
     drift: Drift | None = None
     epoch: int | None = None
     own_addresses: tuple[str, ...] = ()
+    managed_at: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     sample: DeviceSample | None = None
     at: float = 0.0
@@ -298,6 +300,29 @@ class Device:
     updated_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What is known of a device's addresses: `managed` are those where the service logs in, as registered (which may be
+    a name) and as reached; `own` are all that it has whatever is deployed; those of `vip_ranges` it opens to projects.
+    """
+
+    device_id: str
+    managed: tuple[str, ...]
+    own: tuple[str, ...] = ()
+    vip_ranges: tuple[AddressRange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressUse:
+    """A load balancer has the address for a virtual IP, or a device may still serve it there. `project_id` is None when
+    the load balancer is gone."""
+
+    address: str
+    load_balancer_id: str
+    device_id: str
+    project_id: str | None
+
+
 # --- load balancers ----------------------------------------------------------
 
 
@@ -306,15 +331,17 @@ class VirtualIp:
     """An address of a load balancer. A wildcard is stored as ``"*"``, IPv6 in canonical form.
 
     In what a dialect asks for, `address` may be ``""``: the service chooses one of the network, subnet or port that is
-    named instead, and fills in the others. `port_id` names the port that holds the address for the load balancer,
-    None for an address that is of no registered subnet. `interface`: where a device adds it, None leaves it to the
-    device. One that is `lasting` belongs to the load balancer as long as that exists; any other goes with its last
-    listener.
+    named instead, and fills in the others. `port_id` names the port that holds the address for the load balancer, None
+    for an address that is of no registered subnet. `prefix_length` is the one that the address gets on the device, None
+    the longest; `asked_length` is the one that a caller asked for, which an administrator gets and a project does not.
+    `interface`: where a device adds it, None leaves it to the device. One that is `lasting` belongs to the load
+    balancer as long as that exists; any other goes with its last listener.
     """
 
     id: str
     address: str
     prefix_length: int | None = None
+    asked_length: int | None = None
     network_id: str | None = None
     subnet_id: str | None = None
     port_id: str | None = None
@@ -746,15 +773,15 @@ class Port:
 class DeviceSpec:
     """All that a renderer may see: one device and what it shall run, at `revision`.
 
-    `load_balancers` are the ones to run, in the order of their ids; deleted ones are not among them.
-    `accepted_blocks` maps a load balancer's id to the last text of it that the device accepted.
-    `deployed` has all that the device was last made to run, of whatever load balancer, in the order of their ids.
-    `removed` names load balancers that are deleted or moved away, with the generation seen. `kept` maps those that are
-    about to move away to the text that the device accepted last: it runs on, as it is, until another device has them.
-    `withheld` are addresses that the device must not have yet, because another one has them: what listens there is
-    made ready all the same. `failures` counts the deployments that failed in a row. `look_asked`: somebody waits for a
-    new observation. `deployable`: there is something to deploy or to repair, and no failure before forbids trying it
-    now.
+    `load_balancers` are the ones to run, in the order of their ids; deleted ones are not among them. `accepted_blocks`
+    maps a load balancer's id to the last text of it that the device accepted. `deployed` has all that the device was
+    last made to run, of whatever load balancer, in the order of their ids. `removed` names load balancers that are
+    deleted or moved away, with the generation seen. `kept` maps those that are about to move away to the text that the
+    device accepted last: it runs on, as it is, until another device has them. `withheld` are addresses that the device
+    must not have yet, because another one has them: what listens there is made ready all the same. `hosts` are all
+    devices, and `virtual` those of the addresses that the load balancers send traffic to that are virtual IPs of some
+    load balancer. `failures` counts the deployments that failed in a row. `look_asked`: somebody waits for a new
+    observation. `deployable`: there is something to deploy or to repair, and no failure before forbids trying it now.
     """
 
     device: Device
@@ -766,6 +793,8 @@ class DeviceSpec:
     removed: Mapping[str, int] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
+    hosts: tuple[Host, ...] = ()
+    virtual: frozenset[str] = frozenset()
     failures: int = 0
     look_asked: bool = False
     deployable: bool = True

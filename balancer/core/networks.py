@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from balancer.core import tenants
 from balancer.core.model import (
     AddressRange,
     Caller,
@@ -37,7 +38,7 @@ class AddressPools:
             return wanted
         found = _candidates(tx.networks, caller, load_balancer, wanted)
         if not wanted.address:
-            return self._any(tx.networks, load_balancer, wanted, found)
+            return self._any(tx, load_balancer, wanted, found)
         if not found and wanted.network_id is None and wanted.subnet_id is None:
             return wanted
         within = [subnet for subnet in found if contains(subnet, wanted.address)]
@@ -62,13 +63,15 @@ class AddressPools:
     # --- the ways to an address ---
 
     def _any(
-        self, rows: NetworkRows, load_balancer: LoadBalancer, wanted: VirtualIp, candidates: Sequence[Subnet]
+        self, tx: Transaction, load_balancer: LoadBalancer, wanted: VirtualIp, candidates: Sequence[Subnet]
     ) -> VirtualIp:
+        rows = tx.networks
         if not candidates:
             raise InvalidInput("An address, or a network, subnet or port to take it from, is required", field="address")
+        others = _of_devices(tx, candidates)
         for candidate in candidates:
             subnet = rows.subnet(candidate.id)
-            address = first_free(subnet, rows.taken(subnet.id))
+            address = first_free(subnet, rows.taken(subnet.id) | others)
             if address is not None:
                 return _held(rows, load_balancer, wanted, subnet, address)
         raise Conflict(f"No address is left in {_named(candidates)}", field="subnet_id")
@@ -142,6 +145,22 @@ def networks_of(name: str) -> Networks:
     if name not in _DRIVERS:
         raise ConfigurationError(f"[network] driver must be one of {', '.join(_DRIVERS)}, not {name}")
     return _DRIVERS[name]()
+
+
+def _of_devices(tx: Transaction, subnets: Sequence[Subnet]) -> frozenset[str]:
+    """Addresses in the subnets that nobody is given unasked, since a device has them."""
+    hosts = tx.hosts()
+    there = {each for host in hosts for each in (*host.managed, *host.own) if _is_address(each)}
+    within = {str(ipaddress.ip_address(each)) for each in there if any(contains(one, each) for one in subnets)}
+    return tenants.of_devices(within, hosts)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _candidates(rows: NetworkRows, caller: Caller, load_balancer: LoadBalancer, wanted: VirtualIp) -> list[Subnet]:
@@ -402,7 +421,7 @@ class NetworkService:
             tx.networks.network(port.network_id)
             own = [subnet for subnet in tx.networks.subnets() if subnet.network_id == port.network_id]
             wanted = port.fixed_ips or (FixedIp(subnet_id="", address=""),)
-            taken = tuple(_fixed(tx.networks, own, each) for each in wanted)
+            taken = tuple(_fixed(tx, own, each) for each in wanted)
             tx.networks.add_port(replace(port, fixed_ips=taken))
             return tx.networks.port(port.id)
 
@@ -422,18 +441,20 @@ class NetworkService:
             raise InvalidInput(f"device_ids: there is no device {min(unknown)}", field="device_ids")
 
 
-def _fixed(rows: NetworkRows, subnets: Sequence[Subnet], wanted: FixedIp) -> FixedIp:
+def _fixed(tx: Transaction, subnets: Sequence[Subnet], wanted: FixedIp) -> FixedIp:
     named = [subnet for subnet in subnets if wanted.subnet_id in ("", subnet.id)]
     if wanted.address:
         named = [subnet for subnet in named if contains(subnet, wanted.address)]
     if not named:
         raise InvalidInput("fixed_ips names no subnet of the network", field="fixed_ips")
+    rows = tx.networks
+    others = _of_devices(tx, named)
     for candidate in named:
         subnet = rows.subnet(candidate.id)
         if wanted.address:
             check_usable(subnet, wanted.address)
             return FixedIp(subnet_id=subnet.id, address=wanted.address)
-        address = first_free(subnet, rows.taken(subnet.id))
+        address = first_free(subnet, rows.taken(subnet.id) | others)
         if address is not None:
             return FixedIp(subnet_id=subnet.id, address=address)
     raise Conflict(f"No address is left in {_named(named)}", field="fixed_ips")

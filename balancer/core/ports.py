@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 from balancer.core.model import (
+    AddressUse,
     Applied,
     Caller,
     Candidate,
@@ -18,6 +19,7 @@ from balancer.core.model import (
     DeviceSpec,
     Figures,
     HealthMonitor,
+    Host,
     Lease,
     LoadBalancer,
     Network,
@@ -197,13 +199,19 @@ class Transaction(Protocol):
     def device(self, device_id: str) -> Device:
         """Raises `NotFound`."""
 
-    def device_hosts(self) -> set[str]:
-        """Where the devices are managed: the host of each endpoint."""
+    def hosts(self) -> tuple[Host, ...]:
+        """The addresses of every device, as far as they are known."""
+
+    def address_uses(self, addresses: Collection[str]) -> list[AddressUse]:
+        """Which load balancers have any of these normalised addresses for virtual IPs, on whatever device and port."""
 
     def lock_device(self, device: Device) -> Device | None:
         """Nobody else changes the device, or what is on it, until the transaction ends. Returns it as it is now, None
         when it is gone. Whatever else a write transaction asks for of one device or load balancer is locked by itself;
         only lists are not."""
+
+    def lock_devices(self, device_ids: Iterable[str]) -> None:
+        """The same for several, in the order of their ids."""
 
     def add_device(self, device: Device) -> None:
         """Raises `Conflict` when host, port and configuration path are those of another device."""

@@ -138,9 +138,29 @@ def check(tree: Tree) -> None:
             "virtual_ips",
             "asked for twice by this load balancer",
         )
+    _refuse_itself(balancer)
     for pool in balancer.pools:
         members = (member_key(member.address, member.port) for member in pool.members)
         _refuse_twice(members, "members", "a node of this load balancer already")
+
+
+def _refuse_itself(balancer: LoadBalancer) -> None:
+    """A load balancer that is its own member asks itself until it has no connection left."""
+    listens = wanted_addresses(balancer)
+    for pool in balancer.pools:
+        for member in pool.members:
+            at = member_key(member.address, member.port)
+            if at in listens or (_every_address(at[0]), at[1]) in listens:
+                raise InvalidInput(f"{say(at)} is where this load balancer itself listens", field="members")
+
+
+def _every_address(address: str) -> str | None:
+    """What listens at a loopback address as well."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    return ("::" if parsed.version == 6 else WILDCARD) if parsed.is_loopback else None
 
 
 def member_key(address: str, port: int) -> Address:

@@ -135,7 +135,7 @@ class Service:
             if new.vip_ranges != old.vip_ranges:
                 # What projects no longer may have is for what comes, not for what is there.
                 there = tx.load_balancers(device_id=device_id)
-                tx.exempt([each.id for each in there if not each.exempt and tenants.closed(each, None, new)])
+                tx.exempt([each.id for each in there if not each.exempt and tenants.closed(each, None, new, ())])
             tx.bump(device_id)
             stored = tx.device(device_id)
         self._notifier.notify(device_id)
@@ -356,7 +356,7 @@ class Service:
             tree = replace(tree, load_balancer=placements.settle(tx.placements, tree.load_balancer))
             tree = self._with_addresses(tx, caller, tree, ())
             rules.check(tree)
-            self._check_members(tx, caller, tree.load_balancer, None)
+            self._check_tenant(tx, caller, tree.load_balancer, None)
             device = self._pinned(tx, caller, tree, device_id) if device_id else self._choose(tx, caller, tree)
             balancer = replace(tree.load_balancer, device_id=device.id, pinned=device_id is not None)
             balancer = replace(balancer, exempt=self._is_exempt(tx, caller, balancer, None, device))
@@ -452,7 +452,7 @@ class Service:
     ) -> tuple[Tree, tuple[str, ...]]:
         new = self._with_addresses(tx, caller, new, old.load_balancer.virtual_ips)
         rules.check(new)
-        self._check_members(tx, caller, new.load_balancer, old.load_balancer)
+        self._check_tenant(tx, caller, new.load_balancer, old.load_balancer)
         device = self._stay_or_move(tx, caller, old, new)
         return self._store(tx, caller, old, new, device, exchanged=exchanged)
 
@@ -705,29 +705,53 @@ class Service:
     # --- addresses -----------------------------------------------------------------
 
     def _with_addresses(self, tx: Transaction, caller: Caller, tree: Tree, before: tuple[VirtualIp, ...]) -> Tree:
-        """Virtual IPs that are new, or at another address than before, get what they left open."""
+        """Virtual IPs that are new, or at another address than before, get what they left open. The prefix length that
+        somebody asked for is for administrators: with it a device gets a route to a whole network."""
         balancer = tree.load_balancer
-        known = {(vip.address, vip.port_id) for vip in before}
+        known = {(vip.address, vip.port_id): vip for vip in before}
         left = {vip.port_id: vip.address for vip in before if vip.port_id is not None}
         virtual_ips = []
         for vip in balancer.virtual_ips:
-            if (vip.address, vip.port_id) in known:
-                virtual_ips.append(vip)
+            asked = vip.asked_length if caller.acts_everywhere else None
+            present = known.get((vip.address, vip.port_id))
+            if present is not None:
+                changed = None if vip.asked_length == present.asked_length else asked
+                virtual_ips.append(replace(vip, prefix_length=present.prefix_length if changed is None else changed))
                 continue
+            wanted = replace(vip, prefix_length=asked)
             if left.get(vip.port_id or "", vip.address) != vip.address:
                 # It still names the port of the address that it had.
-                vip = replace(vip, network_id=None, subnet_id=None, port_id=None, interface=None)  # noqa: PLW2901
-            virtual_ips.append(self._networks.allot(tx, caller, balancer, vip))
+                wanted = replace(wanted, network_id=None, subnet_id=None, port_id=None, interface=None)
+            virtual_ips.append(self._networks.allot(tx, caller, balancer, wanted))
         return replace(tree, load_balancer=replace(balancer, virtual_ips=tuple(virtual_ips)))
 
     # --- what projects may point at --------------------------------------------------
 
-    def _check_members(
+    def _check_tenant(
         self, tx: Transaction, caller: Caller, balancer: LoadBalancer, before: LoadBalancer | None
     ) -> None:
-        """Raises `Forbidden`."""
-        if not caller.acts_everywhere and (before is None or balancer.pools != before.pools):
-            tenants.check_members(balancer, before, self._confines, tx.device_hosts())
+        """What can be said before a device is chosen. Raises `Forbidden`, and `Conflict` for another project's address.
+        Administrators pass."""
+        if caller.acts_everywhere or (before is not None and _addresses(balancer) == _addresses(before)):
+            return
+        known = self._known(tx, balancer)
+        tenants.check_members(balancer, before, self._confines, known)
+        tenants.check_chain(balancer, before, known)
+        added = tenants.unregistered(balancer, before)
+        if added:
+            # Two projects may ask for one address at two devices.
+            tx.lock_devices(
+                host.device_id for host in known.hosts if any(tenants.opens(each, host.vip_ranges) for each in added)
+            )
+            taken = tenants.of_others(balancer, tx.address_uses(added))
+            if taken:
+                raise Conflict(f"{' and '.join(sorted(taken))} is taken", field="virtual_ips")
+
+    @staticmethod
+    def _known(tx: Transaction, balancer: LoadBalancer) -> tenants.Known:
+        uses = tx.address_uses(tenants.sent_to([balancer]))
+        # What it is to listen at is not stored yet.
+        return tenants.know(tx.hosts(), tenants.addresses(balancer) | {each.address for each in uses})
 
     def _is_exempt(
         self, tx: Transaction, caller: Caller, balancer: LoadBalancer, before: LoadBalancer | None, device: Device
@@ -737,7 +761,7 @@ class Service:
             return before.exempt
         if not caller.acts_everywhere and (before is None or not before.exempt):
             return False
-        return tenants.beyond(balancer, device, self._confines, tx.device_hosts()) is not None
+        return tenants.beyond(balancer, device, self._confines, self._known(tx, balancer)) is not None
 
     # --- placing -------------------------------------------------------------------
 
@@ -751,7 +775,8 @@ class Service:
             if each.load_balancer_id != balancer.id
         }
         counts = tx.load_balancer_counts()
-        served_at = self._served_at(tx, balancer)
+        served_at = self._served_at(tx, caller, balancer)
+        taken = self._taken(tx, caller, balancer)
         options = []
         for device in devices:
             offer = self._offer(device)
@@ -765,19 +790,26 @@ class Service:
                     capabilities=offer,
                     blocked=frozenset(blocked),
                     serves=served_at is None or device.id in served_at,
-                    closed=() if caller.acts_everywhere else tenants.closed(balancer, None, device),
+                    closed=() if caller.acts_everywhere else tenants.closed(balancer, None, device, taken),
                     load_balancers=counts.get(device.id, 0),
                 )
             )
         return options
 
-    def _served_at(self, tx: Transaction, balancer: LoadBalancer) -> frozenset[str] | None:
+    @staticmethod
+    def _taken(tx: Transaction, caller: Caller, balancer: LoadBalancer) -> frozenset[str]:
+        """Its addresses that are devices' or other projects', if that concerns the caller."""
+        if caller.acts_everywhere:
+            return frozenset()
+        uses = tx.address_uses(tenants.unregistered(balancer))
+        return tenants.of_devices(tenants.addresses(balancer), tx.hosts()) | tenants.of_others(balancer, uses)
+
+    def _served_at(self, tx: Transaction, caller: Caller, balancer: LoadBalancer) -> frozenset[str] | None:
         """The devices that can serve its addresses and are of its flavor and zone; None: all."""
-        some = [
-            each
-            for each in (self._networks.device_ids(tx, balancer), placements.device_ids(tx, balancer))
-            if each is not None
-        ]
+        found = [self._networks.device_ids(tx, balancer), placements.device_ids(tx, balancer)]
+        if not caller.acts_everywhere:
+            found.append(tenants.shared_at(balancer, tx.address_uses(tenants.unregistered(balancer))))
+        some = [each for each in found if each is not None]
         return frozenset.intersection(*some) if some else None
 
     def _option(self, tx: Transaction, caller: Caller, tree: Tree, device: Device) -> Option | None:
@@ -825,12 +857,13 @@ class Service:
         in_trouble = old.error is not None or _in_trouble(device)
         if server is not None and in_trouble and self._may_take(tx, caller, tree, server):
             return server
-        served_at = self._served_at(tx, tree.load_balancer)
+        served_at = self._served_at(tx, caller, tree.load_balancer)
         serves = served_at is None or device.id in served_at
         # What an administrator took from a device's capabilities is for what comes, not for what is there.
         refusal = None if serves and needs(tree) == needs(before) else self._refusal(tree, device, serves=serves)
         if refusal is None:
-            added = () if caller.acts_everywhere else tenants.closed(tree.load_balancer, old, device)
+            taken = self._taken(tx, caller, tree.load_balancer)
+            added = () if caller.acts_everywhere else tenants.closed(tree.load_balancer, old, device, taken)
             if added:
                 raise Forbidden(tenants.say_closed(added), field="virtual_ips")
             return device

@@ -1,20 +1,22 @@
 """What projects may point at, as against administrators: pure checks of load balancers.
 
 A tenant's virtual IP is in one of the ranges that its device is registered with, or was taken from a registered subnet.
-A tenant's member is no address that belongs to the infrastructure. Whatever an administrator gave a load balancer may
-stay; what a tenant adds is checked.
+A tenant's member is no address that belongs to the infrastructure: nothing of a device, and no virtual IP, since load
+balancers that lead to each other use up the connections of their devices. Whatever an administrator gave a load
+balancer may stay; what a tenant adds is checked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from balancer.config import FORBIDDEN_MEMBER_RANGES
-from balancer.core.model import AddressRange, Device, LoadBalancer, VirtualIp
-from balancer.core.rules import WILDCARD, Address, say
+from balancer.core.model import AddressRange, AddressUse, Device, Host, LoadBalancer, VirtualIp
+from balancer.core.rules import WILDCARD, Address, say, wanted_addresses
 from balancer.exceptions import ConfigurationError, Forbidden
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -87,6 +89,27 @@ def confines(ranges: Iterable[str]) -> Confines:
     return Confines(forbidden_members=tuple(found))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What addresses are, as far as the service knows: where devices are managed, what they have of their own, and
+    which of the addresses that somebody wants to send traffic to (`sent_to`) are virtual IPs."""
+
+    hosts: tuple[Host, ...] = ()
+    managed: frozenset[IpAddress] = frozenset()
+    own: frozenset[IpAddress] = frozenset()
+    virtual: frozenset[str] = frozenset()
+
+
+def know(hosts: Iterable[Host], virtual: Iterable[str] = ()) -> Known:
+    hosts = tuple(hosts)
+    return Known(
+        hosts=hosts,
+        managed=frozenset(_parsed(each for host in hosts for each in host.managed)),
+        own=frozenset(_parsed(each for host in hosts for each in host.own)),
+        virtual=frozenset(virtual),
+    )
+
+
 def targets(load_balancer: LoadBalancer) -> set[Address]:
     """Everything that its device would send traffic or checks to."""
     found = set()
@@ -98,13 +121,22 @@ def targets(load_balancer: LoadBalancer) -> set[Address]:
     return found
 
 
-def member_refusal(address: str, confines: Confines, hosts: Collection[str]) -> str | None:
-    """Why a member of a project may not be there; None when it may. `hosts`: where devices are managed."""
+def sent_to(load_balancers: Iterable[LoadBalancer]) -> set[str]:
+    """The addresses where packets for their members may end, normalised as virtual IPs are."""
+    return {str(meant) for each in load_balancers for address, _ in targets(each) for meant in _meant(address)}
+
+
+def member_refusal(address: str, confines: Confines, known: Known) -> str | None:
+    """Why a member of a project may not be there; None when it may."""
     found = _forbidden(address, confines)
     if found is not None:
         return f"{address} is in {range_text(found)}, where projects may not have members"
-    if any(_same(address, host) for host in hosts):
+    if _is_managed(address, known):
         return f"{address} is where a device is managed: projects may not have members there"
+    if not known.own.isdisjoint(_meant(address)):
+        return f"{address} is an address of a device: projects may not have members there"
+    if _is_virtual(address, known):
+        return f"{address} is a virtual IP: projects may not have members there"
     return None
 
 
@@ -129,40 +161,86 @@ def _meant(address: str) -> tuple[IpAddress, ...]:
     return (parsed,) if inner is None else (parsed, inner)
 
 
-def _same(address: str, host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host) in _meant(address)
-    except ValueError:
-        # A host name; it may be anywhere.
-        return False
+def _parsed(hosts: Iterable[str]) -> Iterator[IpAddress]:
+    """Without host names, which may be anywhere."""
+    for host in hosts:
+        with contextlib.suppress(ValueError):
+            yield ipaddress.ip_address(host)
 
 
-def check_members(
-    load_balancer: LoadBalancer, before: LoadBalancer | None, confines: Confines, hosts: Collection[str]
-) -> None:
+def _is_managed(address: str, known: Known) -> bool:
+    return not known.managed.isdisjoint(_meant(address))
+
+
+def _is_virtual(address: str, known: Known) -> bool:
+    return any(str(meant) in known.virtual for meant in _meant(address))
+
+
+def check_members(load_balancer: LoadBalancer, before: LoadBalancer | None, confines: Confines, known: Known) -> None:
     """Raises `Forbidden` (field ``members``) for what a project adds to what was there before."""
     old = set() if before is None else targets(before)
     for target in sorted(targets(load_balancer) - old):
-        refusal = member_refusal(target[0], confines, hosts)
+        refusal = member_refusal(target[0], confines, known)
         if refusal is not None:
             raise Forbidden(f"A member at {say(target)}: {refusal}", field="members")
+
+
+def check_chain(load_balancer: LoadBalancer, before: LoadBalancer | None, known: Known) -> None:
+    """Raises `Forbidden` (field ``virtual_ips``) when a project would listen anywhere else while a member is a virtual
+    IP: whichever link closes a loop, it is made by a new member or by a new place to listen. An administrator's chain
+    may stay as it is."""
+    old = set() if before is None else wanted_addresses(before) | {(vip.address, 0) for vip in before.virtual_ips}
+    new = wanted_addresses(load_balancer) | {(vip.address, 0) for vip in load_balancer.virtual_ips}
+    if not new - old:
+        return
+    for address, _ in sorted(targets(load_balancer)):
+        if _is_virtual(address, known):
+            raise Forbidden(
+                f"A member is at {address}, a virtual IP: only an administrator can let such a load balancer listen",
+                field="virtual_ips",
+            )
 
 
 # --- virtual IPs -----------------------------------------------------------------
 
 
-def closed(load_balancer: LoadBalancer, before: LoadBalancer | None, device: Device) -> tuple[str, ...]:
+def of_devices(addresses: Iterable[str], hosts: Collection[Host]) -> frozenset[str]:
+    """Those of the addresses that are no load balancer's: where devices are managed, and what they have of their own
+    unless it is in their own `vip_ranges`."""
+    return frozenset(each for each in addresses if not _is_wildcard(each) and _is_of_any(each, hosts))
+
+
+def _is_of_any(address: str, hosts: Collection[Host]) -> bool:
+    meant = _meant(address)
+    for host in hosts:
+        if any(each in meant for each in _parsed(host.managed)):
+            return True
+        if address in host.own and not opens(address, host.vip_ranges):
+            return True
+    return False
+
+
+def addresses(load_balancer: LoadBalancer) -> set[str]:
+    return {vip.address for vip in load_balancer.virtual_ips}
+
+
+def closed(
+    load_balancer: LoadBalancer, before: LoadBalancer | None, device: Device, taken: Collection[str]
+) -> tuple[str, ...]:
     """The addresses that a project adds to what was there before and may not have on the device. An address that it was
-    given may be used on further ports; every address of a device may not."""
+    given may be used on further ports; every address of a device may not. `taken`: its addresses that are devices', as
+    from `of_devices`."""
     old = set() if before is None else _used(before)
-    return tuple(sorted({address for address, _ in _used(load_balancer, device) - old}))
+    return tuple(sorted({address for address, _ in _used(load_balancer, device, taken) - old}))
 
 
-def _used(load_balancer: LoadBalancer, device: Device | None = None) -> set[tuple[str, int | None]]:
+def _used(
+    load_balancer: LoadBalancer, device: Device | None = None, taken: Collection[str] = ()
+) -> set[tuple[str, int | None]]:
     """(address, port) of wildcards, (address, None) of others; with a device, without what is open there."""
     found: set[tuple[str, int | None]] = set()
     for vip in load_balancer.virtual_ips:
-        if device is not None and _open(vip, device):
+        if device is not None and vip.address not in taken and _open(vip, device):
             continue
         if not _is_wildcard(vip.address):
             found.add((vip.address, None))
@@ -177,12 +255,15 @@ def _is_wildcard(address: str) -> bool:
 
 
 def _open(vip: VirtualIp, device: Device) -> bool:
-    # Where it is managed is nobody's, however wide the ranges are.
-    if _is_wildcard(vip.address) or _same(vip.address, device.endpoint.host):
+    if _is_wildcard(vip.address) or any(each in _meant(vip.address) for each in _parsed((device.endpoint.host,))):
         return False
     if vip.port_id is not None and vip.subnet_id is not None:
         return True
-    return _within(ipaddress.ip_address(vip.address), device.vip_ranges) is not None
+    return opens(vip.address, device.vip_ranges)
+
+
+def opens(address: str, vip_ranges: Iterable[AddressRange]) -> bool:
+    return _within(ipaddress.ip_address(address), vip_ranges) is not None
 
 
 def say_closed(addresses: Collection[str]) -> str:
@@ -193,16 +274,57 @@ def say_closed(addresses: Collection[str]) -> str:
     return f"{what}: no device offers that to projects (vip_ranges), and no registered subnet has it"
 
 
+def unregistered(load_balancer: LoadBalancer, before: LoadBalancer | None = None) -> set[str]:
+    """Its addresses that are of no registered subnet, so that nothing but the load balancers themselves says whose they
+    are; without those that it had before."""
+    old = set() if before is None else addresses(before)
+    return {
+        vip.address
+        for vip in load_balancer.virtual_ips
+        if vip.port_id is None and not _is_wildcard(vip.address) and vip.address not in old
+    }
+
+
+def of_others(load_balancer: LoadBalancer, uses: Iterable[AddressUse]) -> frozenset[str]:
+    """The addresses that load balancers of other projects have."""
+    return frozenset(
+        use.address
+        for use in uses
+        if use.load_balancer_id != load_balancer.id and use.project_id != load_balancer.project_id
+    )
+
+
+def shared_at(load_balancer: LoadBalancer, uses: Iterable[AddressUse]) -> frozenset[str] | None:
+    """The devices where other load balancers have the addresses already: one address is at one device. None: nowhere,
+    so that any device will do."""
+    elsewhere: dict[str, set[str]] = {}
+    for use in uses:
+        if use.load_balancer_id != load_balancer.id:
+            elsewhere.setdefault(use.address, set()).add(use.device_id)
+    return frozenset(set.intersection(*elsewhere.values())) if elsewhere else None
+
+
+def _is_wide(vip: VirtualIp) -> bool:
+    if vip.port_id is not None or vip.prefix_length is None or _is_wildcard(vip.address):
+        return False
+    return vip.prefix_length < ipaddress.ip_address(vip.address).max_prefixlen
+
+
 # --- both ---------------------------------------------------------------------------
 
 
-def beyond(load_balancer: LoadBalancer, device: Device, confines: Confines, hosts: Collection[str]) -> str | None:
+def beyond(load_balancer: LoadBalancer, device: Device, confines: Confines, known: Known) -> str | None:
     """What of the load balancer only an administrator may ask for; None when there is nothing."""
-    addresses = closed(load_balancer, None, device)
-    if addresses:
-        return say_closed(addresses)
+    # An address that was given may become one of the device's own, for the time when the service is away.
+    taken = {each for each in addresses(load_balancer) if not _is_wildcard(each) and _is_managed(each, known)}
+    refused = closed(load_balancer, None, device, taken)
+    if refused:
+        return say_closed(refused)
+    for vip in load_balancer.virtual_ips:
+        if _is_wide(vip):
+            return f"{vip.address}/{vip.prefix_length}: a network at a device is for administrators"
     for address in sorted({address for address, _ in targets(load_balancer)}):
-        refusal = member_refusal(address, confines, hosts)
+        refusal = member_refusal(address, confines, known)
         if refusal is not None:
             return refusal
     return None

@@ -29,6 +29,7 @@ from balancer.core.model import (
     Drift,
     Endpoint,
     HealthMonitor,
+    Host,
     HttpCheck,
     L7Policy,
     L7Rule,
@@ -181,6 +182,7 @@ def observation_values(observation: Observation) -> Values:
         "drift": observation.drift and {**asdict(observation.drift), "diff": shortened(observation.drift.diff)},
         "epoch": observation.epoch,
         "own_addresses": list(observation.own_addresses),
+        "managed_at": observation.managed_at,
         "facts": dict(observation.facts),
     }
 
@@ -197,6 +199,7 @@ def observation_from(row: Row) -> Observation:
         drift=row["drift"] and Drift(**row["drift"]),
         epoch=row["epoch"],
         own_addresses=tuple(row["own_addresses"]),
+        managed_at=row["managed_at"],
         facts=row["facts"],
         at=row["observed_at"],
     )
@@ -217,6 +220,16 @@ def worker_from(row: Row, *, alive: bool, device_ids: Iterable[str]) -> WorkerRe
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def host_from(row: Row) -> Host:
+    """`row`: of a device, with the addresses of its observation, which are None when there is none."""
+    return Host(
+        device_id=row["id"],
+        managed=tuple(dict.fromkeys(each for each in (row["host"], row["managed_at"]) if each is not None)),
+        own=tuple(row["own_addresses"] or ()),
+        vip_ranges=tuple(AddressRange(**each) for each in row["vip_ranges"]),
+    )
 
 
 def lease_from(row: Row) -> Lease:
@@ -428,6 +441,7 @@ def _virtual_ip_from(row: Row) -> VirtualIp:
         id=row["id"],
         address=row["address"],
         prefix_length=row["prefix_length"],
+        asked_length=row["asked_length"],
         network_id=row["network_id"],
         subnet_id=row["subnet_id"],
         port_id=row["port_id"],

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, not_, or_, select, update
 
-from balancer.core import moves
+from balancer.core import moves, tenants
 from balancer.core.model import (
     AdminState,
     Applied,
@@ -193,6 +193,8 @@ class SqlRepository:
                 removed=_removed(connection, device_id),
                 kept={key: texts[key] for key in runs_on if key in texts},
                 withheld=moves.withheld_addresses(balancers),
+                hosts=transaction.hosts(),
+                virtual=frozenset(each.address for each in transaction.address_uses(tenants.sent_to(balancers))),
                 failures=state["failures"],
                 look_asked=bool(state["look_asked"]),
                 deployable=bool(state["deployable"]),
@@ -426,8 +428,11 @@ def _store_observation(
 ) -> None:
     """`unreported`: the status of objects that a sample does not tell of."""
     values: Values = {**mapping.observation_values(observation), "observed_at": now}
+    # A device that cannot be reached has not lost its addresses.
+    kept = () if observation.reachable else ("own_addresses", "managed_at")
+    changed = {name: value for name, value in values.items() if name not in kept}
     stored = connection.execute(
-        update(device_observations).where(device_observations.c.device_id == device_id).values(**values)
+        update(device_observations).where(device_observations.c.device_id == device_id).values(**changed)
     )
     if not stored.rowcount:
         connection.execute(insert(device_observations).values(device_id=device_id, **values))

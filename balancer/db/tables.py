@@ -165,6 +165,7 @@ device_observations = Table(
     Column("drift", Json),
     Column("epoch", sa.BigInteger),
     _json("own_addresses"),
+    Column("managed_at", sa.String(64)),
     _json("facts"),
     # The last one that came with a sample, and the process that it was of: rows of `object_statistics` hold no times.
     Column("sampled_at", sa.Double),
@@ -259,7 +260,7 @@ reservations = Table(
     Column("port", sa.Integer, primary_key=True, autoincrement=False),
     _word("load_balancer_id", 32),
     Index(None, "load_balancer_id"),
-    Index(None, "port", "address"),
+    Index(None, "address", "port"),
 )
 
 # --- networks ----------------------------------------------------------------------
@@ -397,12 +398,14 @@ virtual_ips = Table(
     _number("ordinal"),
     _word("address", 64),
     Column("prefix_length", sa.Integer),
+    Column("asked_length", sa.Integer),
     Column("network_id", sa.String(64)),
     Column("subnet_id", sa.String(64)),
     Column("port_id", sa.String(64)),
     Column("qos_policy_id", sa.String(64)),
     Column("interface", sa.String(64)),
     _flag("lasting"),
+    Index(None, "address"),
     Index(None, "port_id"),
 )
 

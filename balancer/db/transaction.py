@@ -27,12 +27,14 @@ from sqlalchemy import (
 
 from balancer.core import moves
 from balancer.core.model import (
+    AddressUse,
     AdminState,
     Deployment,
     Device,
     DeviceSample,
     Figures,
     HealthMonitor,
+    Host,
     L7Policy,
     L7Rule,
     Listener,
@@ -173,8 +175,11 @@ class SqlTransaction:
         observed = self._rows(select(device_observations).where(device_observations.c.device_id == device_id))
         return mapping.device_from(row, _observation(observed[0] if observed else None))
 
-    def device_hosts(self) -> set[str]:
-        return set(self._connection.scalars(select(devices.c.host)))
+    def hosts(self) -> tuple[Host, ...]:
+        seen = device_observations.c
+        query = select(devices.c.id, devices.c.host, devices.c.vip_ranges, seen.managed_at, seen.own_addresses)
+        joined = query.select_from(devices.outerjoin(device_observations)).order_by(devices.c.id)
+        return tuple(map(mapping.host_from, self._rows(joined)))
 
     def lock_device(self, device: Device) -> Device | None:
         if not self._locking:
@@ -183,6 +188,9 @@ class SqlTransaction:
             return self.device(device.id)
         except NotFound:
             return None
+
+    def lock_devices(self, device_ids: Iterable[str]) -> None:
+        self._lock(*device_ids)
 
     def add_device(self, device: Device) -> None:
         self._refuse_same_location(device)
@@ -795,6 +803,24 @@ class SqlTransaction:
             for batch in _batches(some)
             for row in self._rows(select(tables.reservations).where(there.port == port, there.address.in_(batch)))
         ]
+
+    def address_uses(self, addresses: Collection[str]) -> list[AddressUse]:
+        held, vips, owner = tables.reservations, tables.virtual_ips, load_balancers.c
+        found: dict[AddressUse, None] = {}
+        for batch in _batches(sorted(addresses)):
+            reserved = (
+                select(held.c.address, held.c.load_balancer_id, held.c.device_id, owner.project_id)
+                .select_from(held.outerjoin(load_balancers, owner.id == held.c.load_balancer_id))
+                .where(held.c.address.in_(batch))
+            )
+            asked = (
+                select(vips.c.address, vips.c.load_balancer_id, owner.device_id, owner.project_id)
+                .select_from(vips.join(load_balancers))
+                .where(vips.c.address.in_(batch))
+            )
+            for query in (reserved, asked):
+                found |= {AddressUse(**row): None for row in self._rows(query)}
+        return list(found)
 
     def add_reservations(self, reservations: Sequence[Reservation]) -> None:
         """What the load balancer holds already stays its own. Raises `Conflict`."""

@@ -282,13 +282,15 @@ class Stream:
 class Connection:
     """To one device. Opens itself when first used, and once more when it turns out to have died meanwhile.
 
-    `host_key` is the server's key line after a connection was made. Every method raises `TransientDeviceError` or
-    `TerminalDeviceError` with a sentence that says host, port and what happened.
+    `host_key` is the server's key line after a connection was made, `address` the IP address that it was made to. Every
+    method raises `TransientDeviceError` or `TerminalDeviceError` with a sentence that says host, port and what
+    happened.
     """
 
     def __init__(self, endpoint: Endpoint, *, connect_timeout: float) -> None:
         self.endpoint = endpoint
         self.host_key: str | None = None
+        self.address: str | None = None
         self._connect_timeout = connect_timeout
         self._transport: _Transport | None = None
         self._forwards = False
@@ -374,6 +376,7 @@ class Connection:
         endpoint = self.endpoint
         with _translated(self.where):
             raw = socket.create_connection((endpoint.host, endpoint.port), self._connect_timeout)
+            self.address = str(raw.getpeername()[0]).partition("%")[0]
         transport: _Transport | None = None
         try:
             with _translated(self.where):

@@ -105,6 +105,7 @@ def full_observation() -> Observation:
         drift=Drift(sentence="somebody was here", diff="--- a\n+++ b\n"),
         epoch=2**40,
         own_addresses=("192.0.2.1", "2001:db8::1"),
+        managed_at="192.0.2.2",
         facts={"localpeer": "host", "sockets": ["/run/a", "/run/b"]},
     )
 
@@ -191,6 +192,7 @@ def full_load_balancer(device_id: str, monitor_ids: tuple[str, ...], *, move: Mo
             id=new_id(),
             address=address,
             prefix_length=24,
+            asked_length=20,
             network_id=new_id(),
             subnet_id=new_id(),
             port_id=new_id(),

@@ -57,7 +57,7 @@ class NetworksContract(Suite):
         return self.service.networks.add_subnet(ADMIN, Subnet(id=new_id(), cidr=cidr, **{**values, **fields}))
 
     def create(self, *wanted: VirtualIp, caller: Caller = TENANT, port: int = 80) -> LoadBalancer:
-        balancer = replace(samples.load_balancer("", port=port), virtual_ips=wanted)
+        balancer = replace(samples.load_balancer("", port=port, members=0), virtual_ips=wanted)
         return self.service.create(caller, Tree(load_balancer=balancer)).load_balancer
 
     def deploy(self, device_id: str | None = None) -> None:
@@ -273,7 +273,7 @@ class NetworksContract(Suite):
     def test_a_refused_load_balancer_holds_no_address(self) -> None:
         subnet = self.subnet()
         balancer = replace(
-            samples.load_balancer(""), virtual_ips=(VirtualIp(id=new_id(), address="", subnet_id=subnet.id),)
+            samples.load_balancer("", members=0), virtual_ips=(VirtualIp(id=new_id(), address="", subnet_id=subnet.id),)
         )
         with self.assertRaises(NotFound):
             self.service.create(TENANT, Tree(load_balancer=balancer), device_id=new_id())

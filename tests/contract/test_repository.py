@@ -27,6 +27,7 @@ from balancer.core.model import (
     Device,
     DeviceSpec,
     HealthMonitor,
+    Host,
     L7Policy,
     L7Rule,
     Lease,
@@ -386,6 +387,47 @@ class LoadBalancersContract(Steps):
             {(self.device.id, first.id), (other.id, elsewhere.id)},
             {(each.device_id, each.load_balancer_id) for each in found},
         )
+
+    def test_whose_an_address_is(self) -> None:
+        first = self.add(samples.load_balancer(self.device.id, port=80))
+        (vip,) = first.virtual_ips
+        silent = replace(samples.load_balancer(self.device.id), listeners=())
+        silent = self.add(replace(silent, virtual_ips=(VirtualIp(id=new_id(), address="203.0.113.99"),)))
+        gone = self.add_device()
+        with self.repository.write() as tx:
+            left = Reservation(device_id=gone.id, address=vip.address, port=81, load_balancer_id=new_id())
+            tx.add_reservations([left])
+        with self.repository.read() as tx:
+            found = tx.address_uses([vip.address, "203.0.113.99", "203.0.113.98"])
+            self.assertEqual([], tx.address_uses([]))
+        self.assertEqual(
+            {
+                (vip.address, first.id, self.device.id, samples.PROJECT),
+                (vip.address, left.load_balancer_id, gone.id, None),
+                ("203.0.113.99", silent.id, self.device.id, samples.PROJECT),
+            },
+            {(each.address, each.load_balancer_id, each.device_id, each.project_id) for each in found},
+        )
+
+    def test_what_is_known_of_the_addresses_of_devices(self) -> None:
+        other = self.add_device()
+        lease = self.lease(self.device.id)
+        self.repository.record_observation(lease, samples.full_observation())
+        host = Host(
+            device_id=self.device.id,
+            managed=(self.device.endpoint.host, "192.0.2.2"),
+            own=("192.0.2.1", "2001:db8::1"),
+            vip_ranges=self.device.vip_ranges,
+        )
+        for _ in range(2):
+            with self.repository.read() as tx:
+                hosts = {each.device_id: each for each in tx.hosts()}
+            self.assertEqual(host, hosts[self.device.id])
+            self.assertEqual((other.endpoint.host,), hosts[other.id].managed)
+            # It has not lost them because it does not answer.
+            self.repository.record_observation(lease, samples.observation(reachable=False))
+            spec = self.spec(self.device.id)
+            self.assertEqual(set(hosts.values()), set(spec.hosts))
 
     def test_a_deleted_load_balancer_shows_only_when_asked_for(self) -> None:
         lb = self.add(samples.load_balancer(self.device.id))

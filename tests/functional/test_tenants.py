@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from balancer.api.wsgi import CALLER
-from balancer.core.model import Caller
+from balancer.core.model import Caller, Observation
+from balancer.db.leases import SqlLeases, make_owner
 from tests.functional.case import LOAD_BALANCER, ApiCase
 
 TENANT = {CALLER: Caller(project_id="foo", user_id="someone", roles=frozenset({"member"}))}
+OTHER = {CALLER: Caller(project_id="bar", user_id="another", roles=frozenset({"member"}))}
 NODE = {"address": "198.51.100.1", "port": 8001}
 VIRTUAL_IP = {"address": "203.0.113.5", "port": 80}
+
+
+def _pool(member: Any) -> Any:
+    return {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member]}
 
 
 class TestTenants(ApiCase):
@@ -20,8 +26,8 @@ class TestTenants(ApiCase):
         super().setUp()
         self.device_id = self.register(vip_ranges=["203.0.113.0/28"])
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        answer = self.call(method, path, body, environ=TENANT)
+    def ask(self, method: str, path: str, body: Any = None, environ: Any = TENANT) -> tuple[int, Any]:
+        answer = self.call(method, path, body, environ=environ)
         return answer.status, answer.json
 
     def forbidden(self, method: str, path: str, body: Any, field: str, *words: str) -> None:
@@ -32,10 +38,33 @@ class TestTenants(ApiCase):
             self.assertIn(word, told["error"]["message"])
         self.assertEqual(before, self.rows())
 
-    def made(self, **fields: Any) -> str:
-        status, told = self.ask("POST", "/foo/loadbalancers", {**LOAD_BALANCER, **fields})
+    def made(self, environ: Any = TENANT, **fields: Any) -> str:
+        of = f"/{environ[CALLER].project_id}/loadbalancers"
+        status, told = self.ask("POST", of, {**LOAD_BALANCER, **fields}, environ)
         self.assertEqual(202, status, told)
-        return f"/foo/loadbalancers/{told['loadbalancer']['id']}"
+        return f"{of}/{told['loadbalancer']['id']}"
+
+    def observed(self, device_id: str, **fields: Any) -> None:
+        """As a worker finds the device."""
+        lease = SqlLeases(self.engine, make_owner(), 15).claim(device_id)
+        assert lease is not None
+        self.repository.record_observation(lease, Observation(reachable=True, sentence="", **fields))
+        SqlLeases(self.engine, lease.owner, 15).release(lease)
+
+    def subnet(self, cidr: str, **fields: Any) -> str:
+        network = self.expect(201, "POST", "/v2.0/networks", {"network": {"name": "n", "shared": True}})["network"]
+        body = {"subnet": {"network_id": network["id"], "cidr": cidr, "ip_version": 4, **fields}}
+        subnet_id: str = self.expect(201, "POST", "/v2.0/subnets", body)["subnet"]["id"]
+        return subnet_id
+
+    def on_device(self) -> list[tuple[str, int | None, int | None]]:
+        """(address, prefix length there, as it was asked for) of all virtual IPs."""
+        with self.repository.read() as tx:
+            return [
+                (vip.address, vip.prefix_length, vip.asked_length)
+                for balancer in tx.load_balancers()
+                for vip in balancer.virtual_ips
+            ]
 
     def exempt(self) -> list[bool]:
         with self.repository.read() as tx:
@@ -109,6 +138,145 @@ class TestTenants(ApiCase):
         self.assertEqual(1, len(self.get(f"{path}/nodes")["nodes"]))
         listener = {"loadbalancer_id": balancer["id"], "protocol": "HTTP", "protocol_port": 81}
         self.assertEqual(201, self.ask("POST", "/v2.0/lbaas/listeners", {"listener": listener})[0])
+
+    def test_no_member_is_a_virtual_ip_or_another_address_of_a_device(self) -> None:
+        self.observed(self.device_id, own_addresses=("192.0.2.10", "198.51.100.77"), managed_at="198.51.100.78")
+        first = self.made(virtualIps=[VIRTUAL_IP], nodes=[NODE])
+        subnet_id = self.subnet("198.51.100.64/28")
+        self.made(OTHER, virtualIps=[{"address": "203.0.113.6", "port": 80}])
+        node_id = self.get(f"{first}/nodes")["nodes"][0]["id"]
+        pool_id = self.get(first.replace("/foo", "/v2.0/lbaas"))["loadbalancer"]["pools"][0]["id"]
+        for address, word in (
+            ("203.0.113.5", "is a virtual IP"),
+            ("::ffff:203.0.113.5", "is a virtual IP"),
+            ("203.0.113.6", "is a virtual IP"),
+            ("198.51.100.77", "address of a device"),
+            ("198.51.100.78", "device is managed"),
+        ):
+            bad = {"address": address, "port": 81}
+            self.forbidden("POST", f"{first}/nodes", {"nodes": [bad]}, "nodes", word)
+            self.forbidden("PUT", f"{first}/nodes/{node_id}", bad, "nodes", word)
+            body = {**LOAD_BALANCER, "virtualIps": [{"address": "203.0.113.7", "port": 80}], "nodes": [bad]}
+            self.forbidden("POST", "/foo/loadbalancers", body, "nodes", word)
+            for member in (
+                {"address": address, "protocol_port": 81},
+                {"address": "198.51.100.1", "protocol_port": 81, "monitor_address": address},
+            ):
+                members = f"/v2.0/lbaas/pools/{pool_id}/members"
+                self.assertEqual(403, self.ask("POST", members, {"member": member})[0])
+                self.assertEqual(403, self.ask("PUT", members, {"members": [member]})[0])
+                whole = {"vip_subnet_id": subnet_id, "pools": [_pool(member)]}
+                self.assertEqual(403, self.ask("POST", "/v2.0/lbaas/loadbalancers", {"loadbalancer": whole})[0])
+        # A device that does not answer has them all the same.
+        lease = SqlLeases(self.engine, make_owner(), 15).claim(self.device_id)
+        assert lease is not None
+        self.repository.record_observation(lease, Observation(reachable=False, sentence="gone"))
+        for address in ("198.51.100.77", "198.51.100.78"):
+            self.forbidden("POST", f"{first}/nodes", {"nodes": [{"address": address, "port": 1}]}, "nodes")
+
+    def test_an_address_that_becomes_a_virtual_ip_closes_no_loop(self) -> None:
+        first = self.made(nodes=[{"address": "203.0.113.6", "port": 80}])
+        second = self.made(OTHER, virtualIps=[{"address": "203.0.113.6", "port": 80}], nodes=[VIRTUAL_IP])
+        # Of the first one's own members, however: nobody can keep others from an address by naming it.
+        self.forbidden("POST", f"{first}/virtualIps", {"virtualIp": VIRTUAL_IP}, "virtualIps", "203.0.113.6")
+        own = self.made(nodes=[{"address": "203.0.113.7", "port": 80}])
+        self.forbidden(
+            "POST", f"{own}/virtualIps", {"virtualIp": {"address": "203.0.113.7", "port": 81}}, "virtualIps", "virtual"
+        )
+        self.assertEqual(200, self.ask("POST", f"{second}/nodes", {"nodes": [NODE]}, OTHER)[0])
+
+    def test_administrators_may_let_load_balancers_follow_each_other(self) -> None:
+        self.made(virtualIps=[VIRTUAL_IP])
+        ahead = self.create(virtualIps=[{"address": "203.0.113.6", "port": 80}], nodes=[VIRTUAL_IP])
+        self.assertEqual([False, True], self.exempt())
+        self.assertEqual(202, self.ask("PUT", ahead, {"name": "x"})[0])
+        self.forbidden(
+            "POST", f"{ahead}/virtualIps", {"virtualIp": {"address": "203.0.113.6", "port": 81}}, "virtualIps"
+        )
+
+    def test_nobody_points_a_load_balancer_at_itself(self) -> None:
+        for vip, node in (
+            (VIRTUAL_IP, VIRTUAL_IP),
+            ({"address": "0.0.0.0", "port": 80}, {"address": "127.0.0.1", "port": 80}),
+            ({"address": "::", "port": 80}, {"address": "::1", "port": 80}),
+        ):
+            self.call("PUT", f"/devices/{self.device_id}", {"supports_ipv6": 1})
+            body = {**LOAD_BALANCER, "virtualIps": [vip], "nodes": [node]}
+            self.assertIn("itself", self.refuse(400, "POST", "/foo/loadbalancers", body, field="nodes"))
+
+    def test_a_projects_mask_is_shown_and_not_used(self) -> None:
+        path = self.made(virtualIps=[{**VIRTUAL_IP, "mask": "255.0.0.0"}])
+        (vip,) = self.get(f"{path}/virtualIps")["virtualIps"]
+        self.assertEqual(("255.0.0.0", [("203.0.113.5", None, 8)]), (vip["mask"], self.on_device()))
+        status, told = self.ask("PUT", f"{path}/virtualIps/{vip['id']}", {"mask": 1})
+        self.assertEqual((200, 1), (status, told["virtualIp"]["mask"]))
+        self.assertEqual([("203.0.113.5", None, 1)], self.on_device())
+        # An administrator's is used, and stays when the project names another.
+        self.expect(200, "PUT", f"{path}/virtualIps/{vip['id']}", {"mask": "255.255.255.0"})
+        self.assertEqual(([("203.0.113.5", 24, 24)], [True]), (self.on_device(), self.exempt()))
+        self.assertEqual(200, self.ask("PUT", f"{path}/virtualIps/{vip['id']}", {"mask": "255.0.0.0"})[0])
+        self.assertEqual([("203.0.113.5", 24, 8)], self.on_device())
+        moved = {"address": "203.0.113.6"}
+        self.assertEqual(200, self.ask("PUT", f"{path}/virtualIps/{vip['id']}", moved)[0])
+        self.assertEqual([("203.0.113.6", None, 8)], self.on_device())
+
+    def test_no_range_opens_what_is_another_devices(self) -> None:
+        other = self.register(ip="203.0.113.9", vip_ranges=["198.51.100.0/28"])
+        self.observed(other, own_addresses=("203.0.113.10", "198.51.100.3"), managed_at="203.0.113.11")
+        for address in ("203.0.113.9", "203.0.113.10", "203.0.113.11"):
+            body = {**LOAD_BALANCER, "virtualIps": [{"address": address, "port": 80}]}
+            self.forbidden("POST", "/foo/loadbalancers", body, "virtualIps", address)
+        # What a device has set up by hand and opens is meant for this.
+        self.made(virtualIps=[{"address": "198.51.100.3", "port": 80}])
+
+    def test_subnets_give_nobody_what_is_a_devices(self) -> None:
+        self.observed(self.device_id, own_addresses=("198.51.100.66",), managed_at="198.51.100.67")
+        subnet_id = self.subnet("198.51.100.64/28", gateway_ip="198.51.100.65")
+        body = {"loadbalancer": {"vip_subnet_id": subnet_id}}
+        for environ in (TENANT, {}):
+            status, told = self.ask("POST", "/v2.0/lbaas/loadbalancers", body, environ)
+            self.assertEqual(201, status, told)
+            self.assertNotIn(told["loadbalancer"]["vip_address"], ("198.51.100.66", "198.51.100.67"))
+        for address in ("198.51.100.66", "198.51.100.67"):
+            named = {"loadbalancer": {"vip_subnet_id": subnet_id, "vip_address": address}}
+            self.assertEqual(403, self.ask("POST", "/v2.0/lbaas/loadbalancers", named)[0], address)
+        port = {"port": {"network_id": self.get(f"/v2.0/subnets/{subnet_id}")["subnet"]["network_id"]}}
+        made = self.expect(201, "POST", "/v2.0/ports", port)["port"]
+        self.assertEqual("198.51.100.70", made["fixed_ips"][0]["ip_address"])
+
+    def test_a_subnets_mask_is_the_subnets(self) -> None:
+        self.subnet("198.51.100.64/28", gateway_ip="198.51.100.65")
+        path = self.made(virtualIps=[{"address": "198.51.100.70", "port": 80, "mask": "255.0.0.0"}])
+        self.assertEqual([("198.51.100.70", 28, 8)], self.on_device())
+        (vip,) = self.get(f"{path}/virtualIps")["virtualIps"]
+        self.assertEqual("255.0.0.0", vip["mask"])
+
+    def test_an_address_is_one_projects_and_at_one_device(self) -> None:
+        others = [self.register(ip=f"192.0.2.{number}", vip_ranges=["203.0.113.0/28"]) for number in (11, 12)]
+        first = self.made(virtualIps=[VIRTUAL_IP])
+        taken = {**LOAD_BALANCER, "virtualIps": [{**VIRTUAL_IP, "port": 81}]}
+        for body in (taken, *({**taken, "device_id": each} for each in (self.device_id, *others))):
+            before = self.rows()
+            status, told = self.ask("POST", "/bar/loadbalancers", body, OTHER)
+            self.assertEqual((409, "virtualIps"), (status, told["error"]["field"]), told)
+            self.assertEqual(before, self.rows())
+        theirs = self.made(OTHER, virtualIps=[{"address": "203.0.113.6", "port": 80}])
+        body = {"virtualIp": {**VIRTUAL_IP, "port": 81}}
+        self.assertEqual(409, self.ask("POST", f"{theirs}/virtualIps", body, OTHER)[0])
+        vip_id = self.get(f"{theirs}/virtualIps")["virtualIps"][0]["id"]
+        self.assertEqual(409, self.ask("PUT", f"{theirs}/virtualIps/{vip_id}", VIRTUAL_IP, OTHER)[0])
+        # The same project has it on further ports, where it is.
+        for port in (81, 82, 83):
+            path = self.made(virtualIps=[{**VIRTUAL_IP, "port": port}])
+            self.assertEqual(self.get(first)["loadbalancer"]["device_id"], self.get(path)["loadbalancer"]["device_id"])
+
+    def test_an_address_stays_its_projects_while_a_device_may_serve_it(self) -> None:
+        first = self.made(virtualIps=[VIRTUAL_IP])
+        self.assertEqual(204, self.ask("DELETE", first)[0])
+        taken = {**LOAD_BALANCER, "virtualIps": [{**VIRTUAL_IP, "port": 81}]}
+        self.assertEqual(409, self.ask("POST", "/bar/loadbalancers", taken, OTHER)[0])
+        self.make_reconciler().reconcile(self.device_id)
+        self.made(OTHER, virtualIps=[{**VIRTUAL_IP, "port": 81}])
 
     def test_what_an_administrator_gave_may_stay(self) -> None:
         path = self.create(

@@ -409,7 +409,7 @@ def _apply_virtual_ip(item: ListenerAt, values: Values) -> ListenerAt:
     address = values.get("address", virtual_ip.address)
     version = 6 if ":" in address else 4
     # A wildcard has neither a netmask nor a family of its own; what was sent of them is only shown.
-    length = None if address == "*" else values.get("mask", virtual_ip.prefix_length)
+    length = None if address == "*" else values.get("mask", virtual_ip.asked_length)
     longest = 32 if version == 4 else 128
     if length is not None and not 1 <= length <= longest and address != "::":
         if "mask" in values:
@@ -423,13 +423,13 @@ def _apply_virtual_ip(item: ListenerAt, values: Values) -> ListenerAt:
     listener = replace(listener, **_pick(values, name="name", port="port"))
     if values.get("protocol") is not None:
         listener = with_protocol(listener, Protocol(values["protocol"]))
-    return ListenerAt(listener, replace(virtual_ip, address=address, prefix_length=length))
+    return ListenerAt(listener, replace(virtual_ip, address=address, asked_length=length))
 
 
 def _show_virtual_ip(item: ListenerAt) -> View:
     listener, virtual_ip = item
     six = ":" in virtual_ip.address
-    length = virtual_ip.prefix_length
+    length = virtual_ip.prefix_length if virtual_ip.asked_length is None else virtual_ip.asked_length
     return _present(
         {
             "id": listener.id,

@@ -300,7 +300,7 @@ def virtual_ip_change(virtual_ip_id: str, body: Body, offered: Capabilities) -> 
         if "mask" not in edit.values and new.virtual_ip.address != old.virtual_ip.address:
             present = _address(tree, new.virtual_ip.address)
             if present is not None:
-                new = ListenerAt(new.listener, replace(new.virtual_ip, prefix_length=present.prefix_length))
+                new = ListenerAt(new.listener, replace(new.virtual_ip, asked_length=present.asked_length))
         if new.virtual_ip == old.virtual_ip:
             return changes.replace_listener(virtual_ip_id, lambda _: new.listener)(tree)
         return _placed(tree, new)
@@ -333,10 +333,10 @@ def _placed(tree: Tree, item: ListenerAt) -> Tree:
     listener, wanted = item
     present = _address(tree, wanted.address)
     if present is not None:
-        length = present.prefix_length if wanted.prefix_length is None else wanted.prefix_length
-        if present.id != wanted.id and present.prefix_length not in (None, length):
+        length = present.asked_length if wanted.asked_length is None else wanted.asked_length
+        if present.id != wanted.id and present.asked_length not in (None, length):
             raise InvalidInput(f"mask is not that of the other virtual IPs at {present.address}", field="mask")
-        wanted = replace(wanted, prefix_length=length)
+        wanted = replace(wanted, asked_length=length)
     return changes.place_listener(listener, wanted)(tree)
 
 

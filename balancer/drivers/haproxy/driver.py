@@ -1037,6 +1037,7 @@ def _observation(
         drift=drift,
         epoch=sidecar.epoch if sidecar is not None and sidecar.device_id == device.id else None,
         own_addresses=addresses.own(host.addresses, () if sidecar is None else sidecar.addresses),
+        managed_at=connection.address,
         facts={
             "config_path": host.path,
             "hostname": host.hostname,

@@ -103,6 +103,7 @@ def candidate(
     rejected: dict[str, str] = {}
     fresh: dict[str, tuple[object, Block]] = {}
     ping = _ping_command(spec.device)
+    around = tenants.know(spec.hosts, spec.virtual)
     for balancer in spec.load_balancers:
         used = tuple(monitors[each] for each in dict.fromkeys(_monitor_ids(balancer)) if each in monitors)
         # Compared by value, so a memo can be stale in no way.
@@ -111,7 +112,7 @@ def candidate(
         try:
             fresh_block = partial(block, balancer, used, device_id=spec.device.id, ping=ping)
             if confines is not None and not balancer.exempt:
-                _refuse_beyond(balancer, spec.device, confines)
+                _refuse_beyond(balancer, spec.device, confines, around)
             made = known[1] if known and known[0] == key else fresh_block()
         except InvalidInput as error:
             rejected[balancer.id] = str(error)
@@ -136,9 +137,9 @@ def candidate(
     )
 
 
-def _refuse_beyond(balancer: LoadBalancer, device: Device, confines: Confines) -> None:
+def _refuse_beyond(balancer: LoadBalancer, device: Device, confines: Confines, known: tenants.Known) -> None:
     """The last line behind what requests are refused for. Raises `InvalidInput`."""
-    beyond = tenants.beyond(balancer, device, confines, (device.endpoint.host,))
+    beyond = tenants.beyond(balancer, device, confines, known)
     if beyond is not None:
         raise InvalidInput(f"Only an administrator can have this deployed: {beyond}")
 

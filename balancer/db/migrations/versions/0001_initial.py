@@ -92,6 +92,7 @@ def upgrade() -> None:
         sa.Column("drift", LONG_TEXT, nullable=True),
         sa.Column("epoch", sa.BigInteger(), nullable=True),
         sa.Column("own_addresses", LONG_TEXT, nullable=False),
+        sa.Column("managed_at", sa.String(length=64), nullable=True),
         sa.Column("facts", LONG_TEXT, nullable=False),
         sa.Column("sampled_at", sa.Double(), nullable=True),
         sa.Column("sampled_process", sa.String(length=64), nullable=True),
@@ -263,7 +264,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device_id", "address", "port", name="pk_reservations"),
     )
     op.create_index("ix_reservations_load_balancer_id", "reservations", ["load_balancer_id"])
-    op.create_index("ix_reservations_port_address", "reservations", ["port", "address"])
+    op.create_index("ix_reservations_address_port", "reservations", ["address", "port"])
     op.create_table(
         "placement_profiles",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -313,6 +314,7 @@ def upgrade() -> None:
         sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("address", sa.String(length=64), nullable=False),
         sa.Column("prefix_length", sa.Integer(), nullable=True),
+        sa.Column("asked_length", sa.Integer(), nullable=True),
         sa.Column("network_id", sa.String(length=64), nullable=True),
         sa.Column("subnet_id", sa.String(length=64), nullable=True),
         sa.Column("port_id", sa.String(length=64), nullable=True),
@@ -325,6 +327,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_virtual_ips"),
     )
     op.create_index("ix_virtual_ips_load_balancer_id", "virtual_ips", ["load_balancer_id"])
+    op.create_index("ix_virtual_ips_address", "virtual_ips", ["address"])
     op.create_index("ix_virtual_ips_port_id", "virtual_ips", ["port_id"])
     op.create_table(
         "listeners",
