@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+from balancer.core import regex
 from balancer.core.model import (
     Bind,
     HealthMonitor,
@@ -377,10 +378,5 @@ def _rule_problem(rule: L7Rule) -> tuple[str, str] | None:
 
 
 def _regex_problem(value: str) -> tuple[str, str] | None:
-    try:
-        re.compile(value)
-    except (re.error, OverflowError, RecursionError) as error:
-        return "value", f"value is no regular expression ({error})"
-    if not re.fullmatch(r"[\t -~]+", value):
-        return "value", "a regular expression must be ASCII without control characters"
-    return None
+    problem = regex.problem(value)
+    return None if problem is None else ("value", f"value is no regular expression that can be used ({problem})")

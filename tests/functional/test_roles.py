@@ -109,7 +109,7 @@ class TestEveryRoute(DryRunCase):
                 "protocol": "HTTP",
                 "algorithm": "ROUND_ROBIN",
                 "nodes": [NODE],
-                "virtualIps": [{**VIRTUAL_IP, "port": 8443}],
+                "virtualIps": [{"address": "203.0.113.50", "port": 8443}],
                 "healthMonitor": [CHECK],
             },
         )

@@ -417,6 +417,9 @@ def _apply_virtual_ip(item: ListenerAt, values: Values) -> ListenerAt:
             allowed = f"mask must be {wanted} for an IPv{version} address"
             raise InvalidInput(allowed, field="mask")
         length = None
+    if (address, length) == (virtual_ip.address, virtual_ip.prefix_length) and virtual_ip.asked_length is None:
+        # What it is shown with.
+        length = None
     if values.get("ipVersion") not in (None, f"IPv{version}"):
         shown = "0.0.0.0; every IPv6 address is ::" if address == "*" else address
         raise InvalidInput(f"ipVersion must be IPv{version} for the address {shown}", field="ipVersion")

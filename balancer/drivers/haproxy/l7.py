@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from balancer.core import regex
 from balancer.core.model import L7Policy, L7Rule
 from balancer.drivers.haproxy import names
 from balancer.exceptions import InvalidInput, Unsupported
@@ -91,6 +92,9 @@ def _acl(rule: L7Rule) -> str:
         raise Unsupported(f"HAProxy on these devices has no rules of type {rule.type}", field="type")
     if not value:
         raise InvalidInput("value must not be empty", field="value")
+    problem = regex.problem(value) if rule.compare_type == "REGEX" else None
+    if problem is not None:
+        raise InvalidInput(f"value is no regular expression that can be used ({problem})", field="value")
     return f"acl {_name(rule)} {sample} -m {match} -- {names.quote(value, 'value')}"
 
 
