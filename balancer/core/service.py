@@ -6,6 +6,7 @@ device, commit; then the workers are woken. Nothing here talks to a device.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -557,10 +558,11 @@ class Service:
         concerned: list[str] = []
         for monitor in changed:
             tx.save_monitor(monitor)
-            if monitor.id in old.shared:
-                for user in tx.monitor_users([monitor.id])[monitor.id]:
-                    if user != old.load_balancer.id:
-                        concerned += self._store_around(tx, _load(tx, None, user), monitor)
+            # From here on nobody else begins to use it.
+            users = tx.monitor_users([monitor.id])[monitor.id] if monitor.id in before else ()
+            for user in users:
+                if user != old.load_balancer.id:
+                    concerned += self._store_around(tx, _load(tx, None, user), monitor)
         return tuple(concerned)
 
     def _store_around(self, tx: Transaction, old: Tree, monitor: HealthMonitor) -> tuple[str, ...]:
@@ -994,7 +996,12 @@ def _delete_monitors(tx: Transaction, old: Tree, new: Tree) -> None:
     """Those that are no longer used; after the load balancer was saved without them."""
     kept = {*old.shared, *(monitor.id for monitor in (*new.monitors, *new.released))}
     for monitor in old.monitors:
-        if monitor.id not in kept:
+        if monitor.id in kept:
+            continue
+        with contextlib.suppress(NotFound):
+            # From here on nobody else begins to use it, and whoever just did keeps it.
+            tx.monitor(monitor.id)
+        if not tx.monitor_users([monitor.id])[monitor.id]:
             tx.delete_monitor(monitor.id)
 
 

@@ -283,6 +283,7 @@ def _full_pool(algorithm: Algorithm, monitor_ids: tuple[str, ...]) -> Pool:
         id=new_id(),
         name="pool",
         description="third",
+        subnet_id=new_id(),
         protocol=Protocol.PROXYV2,
         algorithm=algorithm,
         members=tuple(_full_member(number) for number in (3, 1, 2)),
