@@ -161,6 +161,14 @@ HAPROXY_OPTS: tuple[cfg.Opt, ...] = (
         min=0,
         help="The longest that time becomes, in seconds. Changes that come meanwhile are one reload.",
     ),
+    cfg.IntOpt(
+        "hard_stop_after",
+        default=3600,
+        min=1,
+        max=24 * 86400,
+        help="Seconds after which the worker of an earlier reload ends the connections that it still has, and itself. "
+        "A device whose hand-written `global` has `hard-stop-after` keeps that.",
+    ),
 )
 
 DRIFT_OPTS: tuple[cfg.Opt, ...] = (
@@ -311,6 +319,7 @@ class NetworkSettings:
 class HAProxySettings:
     old_workers: int = 8
     reload_interval_max: float = 60.0
+    hard_stop_after: int = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -292,6 +292,7 @@ class Device:
     desired_revision: int = 0
     applied_revision: int = 0
     error: str | None = None
+    waiting_for: str | None = None
     adopting: bool = False
     deployed_epoch: int | None = None
     resyncing: bool = False

@@ -431,9 +431,9 @@ class Repository(Transactions, Protocol):
         failure marks every load balancer that waited for this deployment. It took `duration` seconds, for the
         history. Raises `LeaseLost`."""
 
-    def postpone(self, lease: Lease, spec: DeviceSpec, seconds: float) -> None:
-        """Nothing failed, but the device is not deployed to for so long, unless something is asked for meanwhile.
-        Raises `LeaseLost`."""
+    def postpone(self, lease: Lease, spec: DeviceSpec, seconds: float, reason: str) -> None:
+        """Nothing failed, but the device is not deployed to for so long, unless something is asked for meanwhile;
+        until it is, `reason` says what that waits for. Raises `LeaseLost`."""
 
 
 class Leases(Protocol):

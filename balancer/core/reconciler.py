@@ -145,7 +145,7 @@ class Reconciler:
                 self._repository.record_failure(holder.lease, spec, sentence, retry_after=None, duration=took)
                 return f"failed, waiting for an adoption: {sentence}"
             except NotYet as error:
-                self._repository.postpone(holder.lease, spec, error.seconds)
+                self._repository.postpone(holder.lease, spec, error.seconds, str(error))
                 return "; ".join((*done, f"not for {error.seconds:.1f} s: {error}"))
             except (LeaseLost, DatabaseUnavailable):
                 raise

@@ -102,6 +102,8 @@ def load_balancer_reason(load_balancer: LoadBalancer, devices: Mapping[str, Devi
             sentences.insert(0, "The device is in maintenance.")
         elif device is not None and device.error:
             sentences.insert(0, device.error)
+        elif device is not None and device.waiting_for:
+            sentences.insert(0, f"It waits: {device.waiting_for}")
     return " ".join(sentence if sentence.endswith(".") else f"{sentence}." for sentence in sentences)
 
 
@@ -136,9 +138,12 @@ def device_status(device: Device) -> tuple[DeviceStatus, str]:
         return DeviceStatus.ERROR, device.error
     if seen is None:
         return DeviceStatus.UNKNOWN, "Not looked at yet."
+    sentences = [seen.sentence]
     if seen.drift is not None:
-        return DeviceStatus.ONLINE, f"{seen.sentence}; {seen.drift.sentence}"
-    return DeviceStatus.ONLINE, seen.sentence
+        sentences.append(seen.drift.sentence)
+    if device.waiting_for:
+        sentences.append(f"a deployment waits: {device.waiting_for}")
+    return DeviceStatus.ONLINE, "; ".join(sentences)
 
 
 # --- operating statuses: what was seen, None when nothing was ------------------------------------

@@ -152,6 +152,7 @@ def device_from(row: Row, observation: Observation | None) -> Device:
         desired_revision=row["desired_revision"],
         applied_revision=row["applied_revision"],
         error=row["error"],
+        waiting_for=row["waiting_for"],
         observation=observation,
         created_at=row["created_at"],
         updated_at=row["updated_at"],

@@ -237,6 +237,7 @@ class SqlRepository:
                 .values(
                     applied_revision=spec.revision,
                     error=None,
+                    waiting_for=None,
                     failures=0,
                     retry_at=None,
                     halted_revision=None,
@@ -295,6 +296,7 @@ class SqlRepository:
                 .where(this)
                 .values(
                     error=sentence,
+                    waiting_for=None,
                     failures=devices.c.failures + 1,
                     retry_at=None,
                     halted_revision=spec.revision if retry_after is None else None,
@@ -315,8 +317,9 @@ class SqlRepository:
             )
 
     @after_lost_race
-    def postpone(self, lease: Lease, spec: DeviceSpec, seconds: float) -> None:
+    def postpone(self, lease: Lease, spec: DeviceSpec, seconds: float, reason: str) -> None:
         with self._fenced(lease) as (connection, now):
+            connection.execute(update(devices).where(devices.c.id == lease.device_id).values(waiting_for=reason))
             connection.execute(
                 update(devices)
                 .where(devices.c.id == lease.device_id, devices.c.desired_revision == spec.revision)

@@ -133,6 +133,8 @@ devices = Table(
     _number("failures"),
     Column("retry_at", sa.Double),
     Column("halted_revision", sa.BigInteger),
+    # What a deployment that has not failed waits for.
+    Column("waiting_for", sa.Text),
     # Since when something is to be deployed, seconds of the database's clock: first come, first served.
     Column("waiting_since", sa.Double, nullable=False),
     # When somebody asked for an observation newer than that, seconds of the database's clock.

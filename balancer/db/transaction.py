@@ -1043,6 +1043,7 @@ _STAMPS = (
         load_balancers.c.device_id,
         _as_stored(devices.c.updated_at),
         devices.c.error,
+        devices.c.waiting_for,
         device_observations.c.observed_at,
         device_observations.c.sampled_at,
         load_balancers.c.moving_from,

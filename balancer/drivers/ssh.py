@@ -11,6 +11,7 @@ import hashlib
 import io
 import ipaddress
 import logging
+import math
 import os
 import re
 import shlex
@@ -187,6 +188,11 @@ class Session:
         self._deadline = deadline
         self._buffer = b""
 
+    def begin_again(self, timeout: float) -> bool:
+        """It must end within so many seconds from now. Whether it still runs."""
+        self._deadline = time.monotonic() + timeout
+        return not self._channel.closed and not self._channel.exit_status_ready()
+
     def write(self, data: bytes) -> None:
         with _translated(self._where):
             self._remaining()
@@ -318,6 +324,18 @@ class Connection:
             channel.settimeout(max(0.1, deadline - time.monotonic()))
             channel.exec_command(shlex.join(argv))
         return Session(channel, self.where, deadline)
+
+    def further_session(self, argv: Sequence[str]) -> Session | None:
+        """Starts a command over the connection that there is, beside whatever another thread does with it; None without
+        one. It has no end until `Session.begin_again` sets one."""
+        transport = self._transport
+        if transport is None or not transport.is_active():
+            return None
+        with _translated(self.where):
+            channel = transport.open_session(timeout=self._connect_timeout)
+            channel.settimeout(self._connect_timeout)
+            channel.exec_command(shlex.join(argv))
+        return Session(channel, self.where, math.inf)
 
     def stream(self, path: str, *, timeout: float) -> Stream:
         """A channel to a UNIX socket of the device; through socat there when the server itself does not connect to

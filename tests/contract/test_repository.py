@@ -170,8 +170,8 @@ class DevicesContract(Steps):
         device = samples.full_device()
         self.assertEqual(
             [
-                *(".desired_revision", ".applied_revision", ".error", ".adopting", ".deployed_epoch", ".resyncing"),
-                *(".observation", ".created_at", ".updated_at"),
+                *(".desired_revision", ".applied_revision", ".error", ".waiting_for", ".adopting", ".deployed_epoch"),
+                *(".resyncing", ".observation", ".created_at", ".updated_at"),
             ],
             samples.defaults_in(device),
         )
@@ -1281,18 +1281,21 @@ class DueContract(Steps):
         device_id = self.observed()
         self.bump(device_id)
         spec = self.spec(device_id)
-        self.under_lease(device_id, lambda lease: self.repository.postpone(lease, spec, 1000.0))
+        self.under_lease(device_id, lambda lease: self.repository.postpone(lease, spec, 1000.0, "it is busy"))
         self.assertEqual([], self.due())
         self.assertGreater(self.repository.next_due_in() or 0.0, 900.0)
         now = self.spec(device_id)
         self.assertEqual((0, None, False), (now.failures, now.device.error, now.deployable))
+        self.assertEqual("it is busy", now.device.waiting_for)
         with self.repository.read() as tx:
             self.assertEqual([], tx.deployments(device_id, limit=10))
         # A change may need no rest: it is looked at.
         self.bump(device_id)
         self.assertEqual([(device_id, "deploy")], self.due())
-        self.under_lease(device_id, lambda lease: self.repository.postpone(lease, spec, 1000.0))
+        self.under_lease(device_id, lambda lease: self.repository.postpone(lease, spec, 1000.0, "it is busy"))
         self.assertEqual([(device_id, "deploy")], self.due())
+        self.failed(device_id, retry_after=0.0)
+        self.assertIsNone(self.spec(device_id).device.waiting_for)
 
     def test_a_change_during_a_failing_deployment_is_tried_at_once(self) -> None:
         for pause in (1000.0, None):

@@ -108,11 +108,12 @@ def members() -> Case:
     ), check
 
 
-def persistence(kind: PersistenceKind, **fields: Any) -> Case:
+def persistence(kind: PersistenceKind, protocol: Protocol = Protocol.HTTP, **fields: Any) -> Case:
     return (
         balancer(
             member(1, cookie="one"),
             member(2),
+            protocol=protocol,
             persistence=SessionPersistence(id=oid(0x60), kind=kind, **fields),
         ),
     ), ()
@@ -187,6 +188,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "monitor_tls_hello": lambda: monitors_of(MonitorType.TLS_HELLO),
     "monitors_together": lambda: monitors_of(MonitorType.PING, MonitorType.HTTP, MonitorType.HTTPS, http=HTTP_CHECK),
     "source_ip": lambda: persistence(PersistenceKind.SOURCE_IP, timeout=60),
+    "source_ip_tcp": lambda: persistence(PersistenceKind.SOURCE_IP, Protocol.TCP, timeout=60),
     "http_cookie": lambda: persistence(PersistenceKind.HTTP_COOKIE, cookie_name="STICK"),
     "app_cookie": lambda: persistence(PersistenceKind.APP_COOKIE, cookie_name="JSESSIONID"),
     "listener_attributes": listener_attributes,

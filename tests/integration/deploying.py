@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 import unittest
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ from balancer.devbox.backends import Backend
 from balancer.devbox.host import Host
 from balancer.devbox.processes import free_port
 from balancer.drivers.haproxy.driver import HAProxyDriver
+from balancer.exceptions import NotYet
 from tests.integration.running import fetch
 
 SETTINGS = Settings(ssh=SshSettings(connect_timeout=5.0, step_timeout=10.0))
@@ -147,16 +149,24 @@ class DeployingCase(unittest.TestCase):
         last: Mapping[str, str] | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> Applied:
-        """As the reconciler does; every deployment under a later epoch than the one before."""
+        """As the reconciler does; every deployment under a later epoch than the one before. Comes back as long as
+        HAProxy could not hand over its stick tables yet."""
         self._epoch += 1
-        return self.driver.apply(
-            device,
-            self.render(device, balancers, monitors),
-            epoch=self._epoch if epoch is None else epoch,
-            last=last or {},
-            check=check,
-            deployed=last or {},
-        )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                return self.driver.apply(
+                    device,
+                    self.render(device, balancers, monitors),
+                    epoch=self._epoch if epoch is None else epoch,
+                    last=last or {},
+                    check=check,
+                    deployed=last or {},
+                )
+            except NotYet as rest:
+                if "stick tables" not in str(rest) or time.monotonic() > deadline:
+                    raise
+                time.sleep(rest.seconds)
 
     def answers(self, port: int, count: int) -> list[str]:
         return [fetch(port).text for _ in range(count)]

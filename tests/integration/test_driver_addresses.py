@@ -145,7 +145,7 @@ class TestAddresses(AddressCase):
 
         def lost() -> None:
             calls.append(1)
-            if len(calls) == 2:  # after the reload, before it is confirmed
+            if len(calls) == 3:  # after the reload, before it is confirmed
                 raise LeaseLost("gone")
 
         with self.assertRaises(LeaseLost):

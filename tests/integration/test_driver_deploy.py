@@ -373,9 +373,9 @@ class TestRefusals(DeployingCase):
         calls = []
 
         def take() -> None:
-            # The first call is after the look, before the deployment.
+            # The second call is the last one before the file is installed.
             calls.append(1)
-            if len(calls) == 1:
+            if len(calls) == 2:
                 taken.enter_context(socket.create_server(("127.0.0.1", port)))
 
         with self.assertRaisesRegex(TransientDeviceError, "previous configuration was put back"):
@@ -403,9 +403,9 @@ class TestRefusals(DeployingCase):
         calls = []
 
         def take() -> None:
-            # The first call is after the look, before the deployment.
+            # The second call is the last one before the file is installed.
             calls.append(1)
-            if len(calls) == 1:
+            if len(calls) == 2:
                 taken.enter_context(socket.create_server(("127.0.0.1", ports[1])))
 
         with self.assertRaisesRegex(TransientDeviceError, "no new process of it lives"):
@@ -444,7 +444,7 @@ class TestRefusals(DeployingCase):
 
         def lost() -> None:
             calls.append(1)
-            if len(calls) == 2:
+            if len(calls) == 3:
                 raise LeaseLost("gone")
 
         with self.assertRaises(LeaseLost):
@@ -579,8 +579,8 @@ class TestInterrupted(DeployingCase):
         self.good = load_balancer([self.backend.port], self.serving)
         self.more = load_balancer([self.backend.port], self.new)
 
-    def step(self, host: Host, device_id: str, content: bytes, *, length: int | None = None) -> list[str]:
-        """The command line of a deployment step."""
+    def step(self, host: Host, device_id: str, content: bytes) -> tuple[list[str], bytes, bytes]:
+        """The command line of a deployment step, and the two things that it is told: what to do, and to go on."""
         device = replace(device_of(host), id=device_id)
         pool = Pool(connect_timeout=5)
         self.addCleanup(pool.close)
@@ -591,7 +591,23 @@ class TestInterrupted(DeployingCase):
             action=Action.RELOAD,
             has_block=True,
         )
-        return deploy._argv(state, deploy.means(state, device, ""), order, 5)
+        argv = deploy._argv(device, state, deploy.means(state, device, ""), order, 5)
+        told = deploy._order_line(order) + content + deploy._note(order)
+        return argv, told, f"go 0 {' '.join(str(each.pid) for each in state.processes)}\n".encode()
+
+    def installed(self, host: Host, device_id: str, content: bytes) -> Pool:
+        """A deployment that has come so far; nobody has said yet whether it serves."""
+        argv, told, go = self.step(host, device_id, content)
+        pool = Pool(connect_timeout=5)
+        self.addCleanup(pool.close)
+        session = pool.connection("x", device_of(host).endpoint).session(argv, timeout=20)
+        self.assertEqual(b"balancer-deploy 1", session.readline())
+        session.write(told + go)
+        while (line := session.readline()) and not line.startswith(b"accepted "):
+            pass
+        self.assertEqual(b"installed ", session.readline())
+        self.assertEqual(content, host.read_config())
+        return pool
 
     def prepared(self, run_as: str = "sudo") -> tuple[Host, str, bytes, bytes]:
         host = self.host(run_as=run_as)
@@ -606,13 +622,13 @@ class TestInterrupted(DeployingCase):
 
     def test_a_connection_cut_in_the_upload_installs_nothing(self) -> None:
         host, device_id, before, after = self.prepared()
-        argv = self.step(host, device_id, after)
-        for cut in (0, 1, len(after) // 2, len(after) - 1):
+        argv, told, _ = self.step(host, device_id, after)
+        for cut in (0, 1, 10, len(told) // 2, len(told) - 1, len(told)):
             with self.subTest(cut):
                 pool = Pool(connect_timeout=5)
                 session = pool.connection("x", device_of(host).endpoint).session(argv, timeout=10)
                 self.assertEqual(b"balancer-deploy 1", session.readline())
-                session.write(after[:cut])
+                session.write(told[:cut])
                 pool.close()
                 eventually(lambda: self.left_behind(host) == [], "staged file removed")
                 self.assertEqual(before, host.read_config())
@@ -637,26 +653,51 @@ class TestInterrupted(DeployingCase):
         for run_as in ("sudo", "root", "group"):
             with self.subTest(run_as):
                 host, device_id, before, after = self.prepared(run_as)
-                pool = Pool(connect_timeout=5)
-                session = pool.connection("x", device_of(host).endpoint).session(
-                    self.step(host, device_id, after), timeout=10
-                )
-                session.write(after)
-                self.assertEqual(b"balancer-deploy 1", session.readline())
-                self.assertTrue(session.readline().startswith(b"installed "))
-                self.assertEqual(after, host.read_config())
+                pool = self.installed(host, device_id, after)
                 pool.close()
                 self.put_back(host, before)
 
     def test_a_controller_that_hangs_is_given_up_within_the_steps_time(self) -> None:
         host, device_id, before, after = self.prepared()
-        pool = Pool(connect_timeout=5)
-        self.addCleanup(pool.close)
-        session = pool.connection("x", device_of(host).endpoint).session(self.step(host, device_id, after), timeout=20)
-        session.write(after)
-        self.assertEqual(b"balancer-deploy 1", session.readline())
-        self.assertTrue(session.readline().startswith(b"installed "))
+        self.installed(host, device_id, after)
         self.put_back(host, before)
+
+    def waiting(self, host: Host) -> list[str]:
+        """The numbers, as the device counts, of shells that wait for an order."""
+        return host.run(["pgrep", "-f", "^/bin/sh -c echo balancer-deploy 1 "]).stdout.decode().split()
+
+    def test_the_shell_that_waits_for_the_next_deployment_is_used_or_done_without(self) -> None:
+        host = self.host()
+        device = device_of(host)
+        self.deploy(device, self.good)
+        self.deploy(device, self.good, self.more)
+        eventually(lambda: len(self.waiting(host)) == 1, "one waits")
+        (first,) = self.waiting(host)
+        self.assertEqual("reload", self.deploy(device, self.good).plan)
+        eventually(lambda: len(self.waiting(host)) == 1, "the next one waits")
+        (second,) = self.waiting(host)
+        self.assertNotEqual(first, second)
+        host.run(["kill", "-9", second], check=True)
+        self.assertEqual("reload", self.deploy(device, self.good, self.more).plan)
+        self.assertEqual(page(self.backend.port), fetch(self.new).text)
+        eventually(lambda: len(self.waiting(host)) == 1, "one waits again")
+        self.driver.close()
+        eventually(lambda: self.waiting(host) == [], "it ends with the connection")
+
+    def test_what_is_refused_because_somebody_edited_the_file_is_no_fault_of_a_load_balancer(self) -> None:
+        host = self.host()
+        device = device_of(host)
+        self.deploy(device, self.good)
+        listener = self.more.listeners[0].id
+        section = f"frontend fe-{listener}\n    bind 127.0.0.1:{self.port()}\n    default_backend none\nbackend none\n"
+        before = host.read_config()
+        host.write_config(section.encode() + before)
+        # Brings the section among what is known of the device.
+        self.deploy(device, with_limit(self.good, 100))
+        host.write_config(host.read_config().removeprefix(section.encode()))
+        made = self.deploy(device, with_limit(self.good, 100), self.more)
+        self.assertEqual({}, dict(made.rejected))
+        self.assertEqual(page(self.backend.port), fetch(self.new).text)
 
     def test_a_device_that_lost_power_before_the_reload_gets_it_later(self) -> None:
         """The new file is installed and the previous one still lies beside it, but HAProxy runs the old one."""

@@ -67,6 +67,24 @@ class TestOldWorkers(DeployingCase):
             each.close()
         self.assertEqual(backend.page, fetch(balancers[-1].listeners[0].port).text)
 
+    def test_their_life_is_as_long_as_it_is_set_to(self) -> None:
+        self.driver.close()
+        self.driver = HAProxyDriver(replace(SETTINGS, haproxy=HAProxySettings(hard_stop_after=2)))
+        self.addCleanup(self.driver.close)
+        backend, serving = self.enterContext(Answering()), self.port()
+        host = self.host()
+        device, balancer = device_of(host), load_balancer([backend.port], serving, protocol=Protocol.TCP)
+        self.deploy(device, balancer)
+        with socket.create_connection(("127.0.0.1", serving), 5) as client:
+            eventually(lambda: backend.connections >= 1, "the connection goes through")
+            self.deploy(device, balancer, load_balancer([backend.port], self.port()))
+            began = time.monotonic()
+            client.settimeout(10)
+            self.assertEqual(b"", client.recv(1), "the old worker ends what it has")
+            self.assertGreater(time.monotonic() - began, 1)
+        # Master and worker.
+        eventually(lambda: len(host.haproxy_pids()) == 2, "the old worker is gone")
+
 
 @unittest.skipIf(isolation_refused(), "needs root and the right to make namespaces")
 class TestReloadMethod(DeployingCase):

@@ -31,6 +31,7 @@ from balancer.core.model import (
 from tests.integration.answering import Answering, self_signed
 from tests.integration.deploying import DeployingCase, device_of, load_balancer
 from tests.integration.running import eventually, fetch
+from tests.integration.traffic import Client, Traffic
 
 
 def ask(
@@ -370,6 +371,40 @@ class TestPersistence(TrafficCase):
             for port, known in ((by_cookie, cookies), (by_session, sessions)):
                 for page in random.sample(list(known), len(known)):
                     self.assertEqual(page, ask(port, headers={"Cookie": known[page]})[1], f"reload {number}")
+
+    def test_who_asks_within_a_reload_gets_his_member_too(self) -> None:
+        """All the time, on kept and on new connections, while the device is reloaded."""
+        by_address, by_connection, by_session = [self.port(), self.port(), self.port()]
+        balancers = [
+            self.sticky(by_address, PersistenceKind.SOURCE_IP),
+            self.sticky(by_connection, PersistenceKind.SOURCE_IP),
+            self.sticky(by_session, PersistenceKind.APP_COOKIE, cookie_name="SESSION"),
+        ]
+        (listener,), (pool,) = balancers[1].listeners, balancers[1].pools
+        balancers[1] = replace(
+            balancers[1],
+            listeners=(replace(listener, protocol=Protocol.TCP),),
+            pools=(replace(pool, protocol=Protocol.TCP),),
+        )
+        self.deploy(self.device, *balancers)
+        for number, each in enumerate(self.servers):
+            each.headers["Set-Cookie"] = f"SESSION=of-{number}; Path=/"
+        clients = []
+        for number, source in enumerate(CLIENTS[:12]):
+            port = (by_address, by_connection)[number % 2]
+            page = ask(port, source=source)[1]
+            clients.append(Client(port=port, source=source, page=page, keep=number % 4 < 2, pause=0.005))
+        for _ in self.servers:
+            _, page, cookie = ask(by_session)
+            for keep in (True, False):
+                name = cookie.partition(";")[0]
+                clients.append(Client(port=by_session, cookie=name, page=page, keep=keep, pause=0.005))
+        with Traffic(*clients) as traffic:
+            for number in range(self.RELOADS):
+                other = self.balancer(self.other_port, members=[{"weight": 1 + number % 2}])
+                self.assertEqual("reload", self.deploy(self.device, *balancers, replace(other, id=self.other_id)).plan)
+        self.assertEqual([], traffic.failures, f"{traffic.count} requests, {self.RELOADS} reloads")
+        self.assertGreater(traffic.count, 50 * self.RELOADS)
 
     def test_a_haproxy_that_was_just_started_loses_nobody(self) -> None:
         """It hands its tables over only some seconds after its start; the deployment waits for that, once there is

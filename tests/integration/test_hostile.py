@@ -135,7 +135,7 @@ LINES = [
     re.compile(pattern)
     for pattern in (
         r"(frontend|backend) (fe|be|mon|hm)-[0-9a-f]{32}(-[0-9a-z]+)* from balancer-(http|tcp)",
-        r"(global|peers balancer|defaults balancer-(http|tcp))",
+        r"(global|peers balancer|resolvers balancer-wait|defaults balancer-(http|tcp))",
         r"bind (127\.77\.[0-9.]+:[0-9]+ transparent|abns@balancer-[0-9a-f]{32}-[0-9a-f]{32})",
         r"server [0-9a-f]{32} 127\.77\.[0-9.]+:[0-9]+( (check|backup|disabled|verify none|send-proxy(-v2)?"
         r"|(inter|slowstart) [0-9]+m?s|(fall|rise|weight|minconn|maxconn|port) [0-9]+|addr (\[[0-9a-f:]+\]|[0-9.]+)"
@@ -160,9 +160,17 @@ LINES = [
         r"(,ipmask\([0-9]+,[0-9]+\))?"
         r"| (store-response|match) re[qs]\.cook\([A-Za-z0-9_.-]+\),sha1)",
         r"cookie [A-Za-z0-9_.-]+ insert indirect nocache httponly( maxidle [0-9]+m?s)?",
-        r"timeout [a-z-]+ [0-9]+[msh]+|maxconn [0-9]+|hard-stop-after 1h|load-server-state-from-file global",
+        r"timeout [a-z-]+ [0-9]+[msh]+|maxconn [0-9]+|hard-stop-after 3600s|load-server-state-from-file global",
         r"stats socket /run/haproxy/balancer\.sock mode 600 level admin user user",
         r"server-state-file /etc/haproxy/haproxy\.cfg\.balancer-states",
+        r"acl balancer-(counts var\(proc\.balancer_began\) -m found|handed int\(1\),in_table\(balancer/handed\)"
+        r"|young date\(0,ms\),sub\(proc\.balancer_began\) lt 1000)",
+        r"(http-request|tcp-request content) (set-var\(proc\.balancer_began\) date\(0,ms\) unless balancer-counts"
+        r"|track-sc2 int\(1\) table balancer/handed unless balancer-young)",
+        r"http-request do-resolve\(txn\.balancer_wait,balancer-wait,ipv4\) str\(balancer\.invalid\) if balancer-young "
+        r"!balancer-handed|tcp-request content accept if !balancer-young or balancer-handed or WAIT_END",
+        r"table handed type integer size 1 expire 24d|nameserver nobody 127\.[0-9.]+:[0-9]+|resolve_retries 1"
+        r"|hold (timeout|other|refused|nx) 0",
         r"peer \$HAPROXY_LOCALPEER 127\.[0-9.]+:[0-9]+",
     )
 ]

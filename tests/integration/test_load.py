@@ -1,7 +1,6 @@
 """What users of a load balancer may not notice, whatever is deployed: a hundred thousand requests, looked at one by
-one, while HAProxy is reloaded a hundred times and told of a thousand changes.
-
-Clients with a member of their own ask after each reload, not within it: see doc/source/driver.rst."""
+one, while HAProxy is reloaded a hundred times and told of a thousand changes. Clients with a member of their own ask
+all the time, too, on connections that they keep and on new ones."""
 
 from __future__ import annotations
 
@@ -52,6 +51,15 @@ class TestLoad(DeployingCase):
         clients = [Client(port=shared, keep=number < 6, pause=0.004) for number in range(8)]
         pages = {each: ask(by_address, source=each)[1] for each in CLIENTS[:10]}
         sessions = {page: cookie.partition(";")[0] for _, page, cookie in (ask(by_session) for _ in range(3))}
+        clients += [
+            Client(port=by_address, keep=number % 2 == 0, pause=0.02, source=source, page=page)
+            for number, (source, page) in enumerate(pages.items())
+        ]
+        clients += [
+            Client(port=by_session, keep=keep, pause=0.02, cookie=cookie, page=page)
+            for page, cookie in sessions.items()
+            for keep in (True, False)
+        ]
         reloads = changes = 0
         began = time.monotonic()
         with Traffic(*clients) as traffic:

@@ -26,13 +26,17 @@ _MOST_FAILURES = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """One who asks for `path` on one connection (`keep`), or on a new one each time, with `pause` seconds between."""
+    """One who asks for `path` on one connection (`keep`), or on a new one each time, with `pause` seconds between, from
+    the address `source` of ours, with `cookie` if there is one. `page`: what the answer must be."""
 
     port: int
     path: str = "/"
     keep: bool = True
     pause: float = 0.0
     host: str = "127.0.0.1"
+    source: str | None = None
+    cookie: str = ""
+    page: str | None = None
 
 
 class Traffic:
@@ -120,7 +124,8 @@ class _Asking:
 
     def _ask(self) -> None:
         client = self._client
-        connection = http.client.HTTPConnection(client.host, client.port, timeout=_TIMEOUT)
+        source = None if client.source is None else (client.source, 0)
+        connection = http.client.HTTPConnection(client.host, client.port, timeout=_TIMEOUT, source_address=source)
         while not self._stop.wait(client.pause) if client.pause else not self._stop.is_set():
             try:
                 self._one(connection)
@@ -133,11 +138,14 @@ class _Asking:
         connection.close()
 
     def _one(self, connection: http.client.HTTPConnection) -> None:
-        connection.request("GET", self._client.path)
+        client = self._client
+        connection.request("GET", client.path, headers={"Cookie": client.cookie} if client.cookie else {})
         answer = connection.getresponse()
-        answer.read()
+        page = answer.read().decode()
         if answer.status != 200:
             self._fail(f"status {answer.status}")
+        elif client.page not in (None, page):
+            self._fail(f"{page.strip()!r} instead of {str(client.page).strip()!r}")
 
     def _fail(self, what: str) -> None:
         if len(self.failures) < _MOST_FAILURES:

@@ -173,6 +173,9 @@ class Status(unittest.TestCase):
         self.assertEqual(status.load_balancer_reason(applied, {there.id: there}), "")
         resting = replace(there, admin_state=AdminState.MAINTENANCE)
         self.assertIn("maintenance", status.load_balancer_reason(waiting, {there.id: resting}))
+        busy = replace(there, error=None, waiting_for="many workers are busy")
+        self.assertIn("It waits: many workers are busy.", status.load_balancer_reason(waiting, {there.id: busy}))
+        self.assertEqual(status.load_balancer_reason(applied, {there.id: busy}), "")
 
     def test_device(self) -> None:
         self.assertEqual(status.device_status(device())[0], "UNKNOWN")
@@ -180,6 +183,8 @@ class Status(unittest.TestCase):
         self.assertEqual(status.device_status(device(observation=seen)), ("ONLINE", "HAProxy 2.6 serves."))
         edited = replace(seen, sentence="HAProxy serves", drift=Drift(sentence="it was edited"))
         self.assertEqual(status.device_status(device(observation=edited)), ("ONLINE", "HAProxy serves; it was edited"))
+        told = status.device_status(device(observation=edited, waiting_for="many are busy"))
+        self.assertEqual(told, ("ONLINE", "HAProxy serves; it was edited; a deployment waits: many are busy"))
         self.assertEqual(status.device_status(device(observation=seen, error="No."))[0], "ERROR")
         away = replace(seen, reachable=False, sentence="Refused.")
         self.assertEqual(status.device_status(device(observation=away)), ("UNREACHABLE", "Refused."))

@@ -17,7 +17,7 @@ OTHER = "e" * 32
 HEAD = """\
 global
     stats socket /run/s.sock mode 600 level admin user u
-    hard-stop-after 1h
+    hard-stop-after 3600s
 defaults balancer-http
     mode http
 """
@@ -93,12 +93,12 @@ class TestBlock(unittest.TestCase):
 class TestHead(unittest.TestCase):
     def test_settings_of_the_hand_written_global_win_and_are_told(self) -> None:
         made = composed(b"global\n  hard-stop-after 5s\n  stats socket /other level user\n")
-        self.assertNotIn(b"hard-stop-after 1h", made.content)
+        self.assertNotIn(b"hard-stop-after 3600s", made.content)
         self.assertIn(b"stats socket /run/s.sock", made.content)
         self.assertIn("hard-stop-after 5s", " ".join(made.findings))
 
     def test_the_same_setting_is_no_finding(self) -> None:
-        self.assertEqual((), composed(b"global\n  hard-stop-after 1h\n").findings)
+        self.assertEqual((), composed(b"global\n  hard-stop-after 3600s\n").findings)
 
     def test_a_stats_socket_at_our_path_is_left_to_the_administrator(self) -> None:
         made = composed(b"global\n  stats socket /run/s.sock mode 666\n")

@@ -106,15 +106,35 @@ class TestParse(unittest.TestCase):
 
     def test_listening_sockets(self) -> None:
         found = state(
-            "listening tcp 0100007F:1F90",
-            "listening tcp 00000000:0050",
-            "listening tcp6 00000000000000000000000000000000:01BB",
-            "listening tcp6 B80D0120000000000000000001000000:0001",
-            "listening tcp6 0000000000000000FFFF00000100007F:0002",
-            "listening tcp nonsense",
+            "listening 0100007F:1F90",
+            "listening 00000000:0050",
+            "listening 00000000000000000000000000000000:01BB",
+            "listening B80D0120000000000000000001000000:0001",
+            "listening 0000000000000000FFFF00000100007F:0002",
+            "listening nonsense",
         )
         self.assertEqual(
             [("127.0.0.1", 8080), ("*", 80), ("::", 443), ("2001:db8::1", 1), ("127.0.0.1", 2)],
+            [(each.address, each.first_port) for each in found.listening],
+        )
+
+    def test_listening_sockets_as_ss_shows_them(self) -> None:
+        found = state(
+            "LISTEN 0      4096      127.0.0.1:8080       0.0.0.0:*",
+            "LISTEN 0      4096      127.0.0.1:8080       0.0.0.0:*",
+            "LISTEN 0      128         0.0.0.0:80         0.0.0.0:*",
+            "LISTEN 0      128               *:443              *:*",
+            "LISTEN 0      128            [::]:444           [::]:*",
+            "LISTEN 0      5     [fe80::1]%eth0:1            [::]:*",
+            "LISTEN 0      5  127.0.0.53%lo:53            0.0.0.0:*",
+            "LISTEN 0      5   [::ffff:127.0.0.1]:2             *:*",
+            "LISTEN",
+        )
+        self.assertEqual(
+            [
+                *(("127.0.0.1", 8080), ("*", 80), ("::", 443), ("::", 444)),
+                *(("fe80::1", 1), ("127.0.0.53", 53), ("127.0.0.1", 2)),
+            ],
             [(each.address, each.first_port) for each in found.listening],
         )
 
@@ -309,7 +329,7 @@ class TestRights(unittest.TestCase):
         text = rights.shell_functions(
             {"a": ("echo", "it's"), "b": ()}, sudo={"a": "/usr/bin/sudo", "b": "/usr/bin/sudo"}
         )
-        self.assertEqual("do_a() { /usr/bin/sudo -n echo 'it'\"'\"'s'; }\ndo_b() { :; }\n", text)
+        self.assertEqual("do_a() { exec /usr/bin/sudo -n echo 'it'\"'\"'s'; }\ndo_b() { :; }\n", text)
 
 
 class TestProcess(unittest.TestCase):

@@ -6,9 +6,10 @@ import base64
 import binascii
 import contextlib
 import shlex
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -16,9 +17,9 @@ from balancer.core.model import Device
 from balancer.drivers.haproxy import rights, runtime
 from balancer.drivers.haproxy.addresses import AddressAction, Step, routes, strangers
 from balancer.drivers.haproxy.file import Sidecar, digest, dump_sidecar
-from balancer.drivers.haproxy.host import HostState, Process, parse, version_number
+from balancer.drivers.haproxy.host import Glance, HostState, Process, parse, version_number
 from balancer.drivers.haproxy.plan import Action
-from balancer.drivers.haproxy.rights import Argv
+from balancer.drivers.haproxy.rights import Argv, Paths
 from balancer.drivers.ssh import Connection, Session
 from balancer.exceptions import LaterOwner, TerminalDeviceError, TransientDeviceError
 
@@ -32,7 +33,9 @@ _TOOLS = ("cat", "cp", "mv", "rm", "tee", "flock", "timeout", "base64", "sha256s
 _GREETING_LINES = 100
 # Seconds that a step has to clean up after its time was over.
 _GRACE = 4
-_POLL_FIRST, _POLL_LAST = 0.004, 0.1
+_POLL_FIRST, _POLL_LAST = 0.004, 0.05
+# Of a step before it is told to go on.
+_ANSWERS = (b"accepted ", b"rejected ", b"failed-", b"busy ", b"stale ", b"foreign ")
 # A process that lives so long has not stumbled over its configuration.
 _SETTLED = 0.3
 # When no new process is there by then, the reload was lost. One too many does no harm: the file is the same.
@@ -56,39 +59,6 @@ def look(connection: Connection, device: Device, *, timeout: float) -> HostState
     if done.rc == 127:
         raise TerminalDeviceError(f"{connection.where}: the device lacks the command timeout")
     return parse(done.stdout, config)
-
-
-def glance(connection: Connection, device: Device, known: HostState, *, timeout: float) -> HostState | None:
-    """What changes by itself on a host that was looked at before and whose HAProxy is known to be the same: who listens
-    and which addresses there are. The content of the file is as it was until somebody reads it. None when the host must
-    be looked at."""
-    argv = [
-        "timeout",
-        str(timeout),
-        "/bin/sh",
-        "-c",
-        _OBSERVE,
-        "balancer",
-        config_of(device),
-        socket_of(device),
-        "brief",
-    ]
-    seen = parse(connection.run(argv, timeout=timeout + 1).stdout, config_of(device))
-    now = replace(
-        known,
-        path=seen.path,
-        directory=seen.directory,
-        socket_directory=seen.socket_directory,
-        previous_exists=seen.previous_exists,
-        leftovers=seen.leftovers,
-        mode=seen.mode,
-        ping_command=seen.ping_command,
-        ping_groups=seen.ping_groups,
-        sidecar=seen.sidecar,
-    )
-    if now != known:
-        return None
-    return replace(now, listening=seen.listening, addresses=seen.addresses, states=seen.states)
 
 
 def ways(connection: Connection, host: HostState, addresses: Sequence[str], *, timeout: float) -> dict[str, str]:
@@ -261,9 +231,7 @@ def _demand(host: HostState, device: Device, where: str, program: str) -> None:
 class Order:
     """What to install; `content` None leaves the file as it is. `action` says what to do with HAProxy afterwards,
     `has_block` whether the stats socket of ours is in `content`. `heir_of`: the device id of a sidecar that may be
-    replaced. `trial`: only ask haproxy -c.
-
-    `states`: the server state file for the worker to come, None to leave it as it is.
+    replaced. `trial`: only ask haproxy -c. `look`: say, too, what a glance at the host shows.
 
     `before`: changes of addresses before `content` is installed, recorded in `sidecar`. `after`: those once it serves;
     `sidecar_after` is what then is recorded.
@@ -276,7 +244,7 @@ class Order:
     heir_of: str = ""
     ask: bool = True
     trial: bool = False
-    states: bytes | None = None
+    look: bool = False
     before: tuple[Step, ...] = ()
     after: tuple[Step, ...] = ()
     sidecar_after: Sidecar | None = None
@@ -319,39 +287,48 @@ def deploy(
     *,
     timeout: float,
     check: Callable[[], None],
+    prepare: Callable[[], bytes | None] = lambda: None,
+    judge: Callable[[Glance], None] = lambda seen: None,
+    spare: Spare | None = None,
 ) -> Served | Rejected:
     """Installs the file under the lock, has HAProxy take it, and sees it serving; otherwise the previous file is put
     back and taken again. One remote step of at most `timeout` seconds; whatever happens to this end of it, it ends in
     one of the two.
 
-    Raises `Changed`, `LeaseLost`, `TransientDeviceError`, `TerminalDeviceError`.
+    While HAProxy checks the file, `prepare` is called; it returns the server state file for the worker to come, None to
+    leave it as it is. Then `judge` sees what there is on the host: until it returns nothing is changed, and nothing is
+    when it raises. `spare`: a step that may be waiting for an order like this one.
+
+    Raises `Changed`, `LeaseLost`, `TransientDeviceError`, `TerminalDeviceError`, and what the two raise.
     """
     began = time.monotonic()
-    session = connection.session(_argv(host, how, order, timeout), timeout=timeout + _GRACE + 1)
+    argv, longest = _argv(device, host, how, order, timeout), timeout + _GRACE + 1
+    session = spare.take(argv, longest) if spare is not None else None
+    session = session or connection.session(argv, timeout=longest)
     try:
         _read_greeting(session, connection.where)
         # When the step has ended already, what it said is still there to be read.
         with contextlib.suppress(TransientDeviceError):
-            session.write((order.content or b"") + (order.states or b""))
-        refused: dict[str, str] = {}
-        word, said = _result(session, how, order, connection, refused)
+            session.write(_order_line(order) + (order.content or b"") + _note(order))
+        states = None
+        if not order.trial:
+            check()
+            states = prepare()
+        word, said, seen = _seen(session)
+        if word in ("accepted", "rejected") and seen.sums.get(host.path) != digest(host.config or b""):
+            # Then it is not the fault of what was to be deployed.
+            raise _failure("changed", "", connection, how)
         if word == "rejected" and not _refused_by_sudo(said):
             return Rejected(output=said)
-        if word.startswith("failed-") and word[7:] in ("start", "reload") and "[ALERT]" in said:
-            return Rejected(output=said, started=True)
-        if word == "accepted" or (word == "committed" and order.action is Action.LIVE):
+        if word != "accepted":
+            raise _failure(word, said, connection, how)
+        if order.trial:
             return Served(pid=0, seconds=time.monotonic() - began)
-        if word != "installed":
-            raise _failure(word, said, connection, how)
-        before = frozenset(int(each) for each in said.split())
-        served = _see_it_through(connection, device, session, how, order, before, timeout, check)
-        session.write(b"commit\n")
-        word, said = _result(session, how, order, connection, refused)
-        if word != "committed":
-            raise _failure(word, said, connection, how)
-        return Served(
-            pid=served, seconds=time.monotonic() - began, old_workers=len(before - how.masters), refused=refused
-        )
+        if order.content is not None and seen.sums.get(Paths(config=host.path).staged) != digest(order.content):
+            raise _failure("incomplete", "", connection, how)
+        judge(seen)
+        check()
+        return _go(connection, device, session, how, order, states, seen.before, began, timeout, check)
     finally:
         # What the step cleans up, or puts back, comes after its last word.
         with contextlib.suppress(TransientDeviceError):
@@ -359,24 +336,113 @@ def deploy(
         session.close()
 
 
-def _argv(host: HostState, how: Means, order: Order, timeout: float) -> list[str]:
-    return [
-        *("timeout", "-k", str(_GRACE), str(timeout), "/bin/sh", "-c"),
-        rights.shell_functions(how.steps, sudo=how.sudo) + _address_functions(host, how, order) + _DEPLOY,
-        *("balancer", host.path, digest(host.config or b"")),
-        *(str(order.sidecar.epoch), order.sidecar.device_id),
-        *(("-", "") if order.content is None else (str(len(order.content)), digest(order.content))),
-        dump_sidecar(order.sidecar).decode(),
-        *("check" if order.trial else order.action.value, "yes" if order.ask else "no"),
-        *("yes" if how.keep_mode else "no", how.operand, order.heir_of),
-        "" if order.sidecar_after is None else dump_sidecar(order.sidecar_after).decode(),
-        str(len(order.states or b"")),
-    ]
+def _go(
+    connection: Connection,
+    device: Device,
+    session: Session,
+    how: Means,
+    order: Order,
+    states: bytes | None,
+    before: frozenset[int],
+    began: float,
+    timeout: float,
+    check: Callable[[], None],
+) -> Served | Rejected:
+    """From the moment on when the host is changed."""
+    refused: dict[str, str] = {}
+    pids = " ".join(map(str, sorted(before)))
+    session.write(f"go {len(states or b'')} {pids}\n".encode() + (states or b""))
+    word, said = _result(session, how, order, connection, refused)
+    if word.startswith("failed-") and word[7:] in ("start", "reload") and "[ALERT]" in said:
+        return Rejected(output=said, started=True)
+    if word == "committed" and order.action is Action.LIVE:
+        return Served(pid=0, seconds=time.monotonic() - began)
+    if word != "installed":
+        raise _failure(word, said, connection, how)
+    served = _see_it_through(connection, device, session, how, order, before, timeout, check)
+    took = time.monotonic() - began
+    after = b"" if order.sidecar_after is None else dump_sidecar(order.sidecar_after)
+    session.write(f"commit {len(after)}\n".encode() + after)
+    word, said = _result(session, how, order, connection, refused)
+    if word != "committed":
+        raise _failure(word, said, connection, how)
+    return Served(pid=served, seconds=took, old_workers=len(before - how.masters), refused=refused)
 
 
-def _address_functions(host: HostState, how: Means, order: Order) -> str:
+class Spare:
+    """A step that is started before it is needed and waits for its order, so that the next deployment need not wait for
+    a login shell. It ends with the connection. As long as nothing of it is taken, it is opened in the background."""
+
+    def __init__(self, connection: Connection, device: Device, host: HostState, how: Means, *, timeout: float) -> None:
+        self._connection = connection
+        self._argv = _argv(device, host, how, None, timeout)
+        self._session: Session | None = None
+        self._thread = threading.Thread(target=self._open, name=f"spare-{device.id[:8]}", daemon=True)
+        self._thread.start()
+
+    def _open(self) -> None:
+        with contextlib.suppress(TransientDeviceError, TerminalDeviceError):
+            self._session = self._connection.further_session(self._argv)
+
+    def take(self, argv: Sequence[str], timeout: float) -> Session | None:
+        """The session, with `timeout` seconds from now on; None when it has ended or is none for that."""
+        self._thread.join(timeout)
+        session, self._session = self._session, None
+        if session is not None and (argv != self._argv or not session.begin_again(timeout)):
+            session.close()
+            return None
+        return session
+
+    def close(self) -> None:
+        self.take((), 0.0)
+
+
+# The step waits for its order before anything else, so that its time begins then.
+_WAITING = 'echo balancer-deploy 1 && read -r order && exec timeout -k "$1" "$2" /bin/sh -c "$3" balancer $order'
+
+
+def _argv(device: Device, host: HostState, how: Means, order: Order | None, timeout: float) -> list[str]:
+    """`order` None: one that changes no addresses."""
+    before, after = ((), ()) if order is None else (order.before, order.after)
+    values = {
+        "config": host.path,
+        "given": config_of(device),
+        "socket": socket_of(device),
+        "device": device.id,
+        "operand": how.operand,
+        "keep": _yes(how.keep_mode),
+        "direct": _yes(how.sudo["write"] is None),
+        "moves": _yes(bool(before or after)),
+    }
+    settings = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+    functions = rights.shell_functions(how.steps, sudo=how.sudo) + _address_functions(host, how, before, after)
+    return ["/bin/sh", "-c", _WAITING, "balancer", str(_GRACE), str(timeout), settings + functions + _DEPLOY]
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _note(order: Order) -> bytes:
+    return b"" if order.trial else dump_sidecar(order.sidecar)
+
+
+def _order_line(order: Order) -> bytes:
+    words = (
+        str(order.sidecar.epoch),
+        "check" if order.trial else order.action.value,
+        _yes(order.ask),
+        _yes(order.look),
+        "-" if order.content is None else str(len(order.content)),
+        str(len(_note(order))),
+        order.heir_of or "-",
+    )
+    return f"{' '.join(words)}\n".encode()
+
+
+def _address_functions(host: HostState, how: Means, before: Sequence[Step], after: Sequence[Step]) -> str:
     lines = []
-    for name, steps in (("do_add", order.before), ("do_remove", order.after)):
+    for name, steps in (("do_add", before), ("do_remove", after)):
         lines.append(f"{name}() {{ :")
         for action, entry in steps:
             argv = (*how.ip, *rights.address_step(action, entry)[1:])
@@ -384,7 +450,7 @@ def _address_functions(host: HostState, how: Means, order: Order) -> str:
         lines.append("}")
     lines.append("do_announce() { :")
     ping = host.tools.get("ping")
-    for action, entry in order.before:
+    for action, entry in before:
         others = strangers(entry, host.addresses) if ping and action is AddressAction.ADD else ()
         if ping and others:
             lines.append(f"announce {shlex.join((ping, entry.address, *others))}")
@@ -403,14 +469,28 @@ def _read_greeting(session: Session, where: str) -> None:
 
 
 def _reply(session: Session) -> tuple[str, str]:
-    """The word and its text; the text of "installed" and "pids" is plain."""
-    word, _, rest = session.readline().decode("ascii", "replace").partition(" ")
-    if word in ("installed", "pids"):
+    """The word and its text; the text of "pids" is plain."""
+    return _taken_apart(session.readline())
+
+
+def _taken_apart(line: bytes) -> tuple[str, str]:
+    word, _, rest = line.decode("ascii", "replace").partition(" ")
+    if word == "pids":
         return word, rest
     try:
         return word, base64.b64decode(rest, validate=True).decode("utf-8", "replace")
     except binascii.Error:
         return "", rest
+
+
+def _seen(session: Session) -> tuple[str, str, Glance]:
+    """The first answer, and what the step said before about what there is."""
+    lines: list[str] = []
+    while line := session.readline():
+        if line.startswith(_ANSWERS):
+            return (*_taken_apart(line), Glance.read(lines))
+        lines.append(line.decode("utf-8", "replace"))
+    return "", "", Glance.read(())
 
 
 def _result(

@@ -1,37 +1,47 @@
 # Puts a new configuration into service, or nothing of it. Run as the login user under `timeout`; POSIX shell, GNU or
-# busybox tools. What precedes this text defines a function do_STEP for every single command that may need more rights.
-# $1 real path of haproxy.cfg    $2 sha256 that it must have now        $3 epoch      $4 device id
-# $5 bytes on standard input, "-" to leave the file as it is            $6 their sha256
-# $7 the new sidecar
-# $8 check, live, reload, start, stop or none: what to do with haproxy  $9 yes or no: ask haproxy -c
-# ${10} yes or no: take owner and mode from the old file                ${11} the operand that haproxy has after -f
-# ${12} a device id whose sidecar may be replaced: it has nothing here any more
-# ${13} the sidecar once addresses were removed, or nothing
-# ${14} bytes of the server state file that follow on standard input, 0 to leave it as it is
-# What precedes also defines do_add, do_remove and do_announce: calls of `attempt` and `announce` for addresses.
+# busybox tools. What precedes this text says what stays the same from one deployment to the next:
+#   a function do_STEP for every single command that may need more rights (always called in a shell of its own),
+#   config, given   the real path of haproxy.cfg, and the one that the device is registered with
+#   socket          the path of the stats socket
+#   device          the device id
+#   operand         what haproxy has after -f
+#   keep            yes or no: take owner and mode from the old file
+#   direct          yes or no: the login user writes beside haproxy.cfg without sudo
+#   do_add, do_remove, do_announce: calls of `attempt` and `announce` for addresses; moves: yes or no, whether there are
+# The order's words: $1 epoch  $2 check, live, reload, start, stop or none: what to do with haproxy
+# $3 yes or no: ask haproxy -c   $4 yes or no: say what a glance at the host shows   $5 bytes of the new file on standard
+# input, "-" to leave it as it is   $6 bytes of the new sidecar behind it   $7 a device id whose sidecar may be replaced:
+# it has nothing here any more
 #
-# Standard output: "balancer-deploy 1", then one line "WORD base64" as the result, or "installed PIDS" and then answers
-# to what is read: "pids", "again" (reload once more), "commit", anything else or the end of the input rolls back. Addresses that could not be
+# Standard output: lines about what is there, then one "WORD base64". After "accepted" nothing has changed yet, and
+# "go BYTES PIDS" is waited for: of the server state file that follows (0 to leave it as it is), and the processes that
+# were there. Then "installed", and answers to what is read: "pids", "again" (reload once more), "commit BYTES" (of the
+# sidecar once addresses were removed); anything else or the end of the input rolls back. Addresses that could not be
 # changed do not keep the rest from being done: a line "addresses base64" comes before the one it belongs to.
 umask 022
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
 export PATH LC_ALL
 
-config=$1 expected=$2 epoch=$3 device=$4 bytes=$5 sum=$6 note=$7 action=$8 ask=$9
-shift 9
-keep=$1 operand=$2 heir_of=$3 note_after=$4 states=$5
+epoch=$1 action=$2 ask=$3 look=$4 bytes=$5 note=$6 heir_of=$7
 directory=${config%/*}
-staged=$directory/.${config##*/}.balancer-new
+beside=$directory/.${config##*/}.balancer
+staged=$beside-new
+previous=$beside-old
 state=untouched
 handed=no
+# Whether the previous file is there as a part of this deployment only.
+backed=no
+aside=''
+# What runs beside has no standard input but this.
+exec 3<&0
 
 reply() {
     if [ -n "$2" ]; then echo "$1 $(printf %s "$2" | base64 | tr -d '\n')"; else echo "$1 "; fi
 }
 
 # Runs one step without our input and our lock; standard error is kept in $said.
-step() { said=$("do_$1" 2>&1 >/dev/null </dev/null 9<&-); }
+step() { said=$("do_$1" 2>&1 >/dev/null </dev/null 3<&- 9<&-); }
 must() { step "$1" || { reply "failed-$1" "$said"; exit 1; }; }
 
 # Runs a command about one address, named by $1; says why it failed, unless what it was to do is done already.
@@ -71,9 +81,51 @@ haproxies() {
     done
 }
 
-# $1 a file, $2 the step that prints it where more rights are needed for that.
-sum_of() {
-    if [ -r "$1" ]; then sha256sum <"$1"; else "$2" 2>/dev/null </dev/null 9<&- | sha256sum; fi
+# Writes $3 bytes of standard input to the file $2, by the step $1 where more rights are needed. Says why it failed.
+take() {
+    if [ "$direct" = yes ]; then
+        { head -c "$3" >"$2"; } 2>&1
+    else
+        head -c "$3" | "do_$1" 2>&1 >/dev/null
+    fi
+}
+
+# As sha256sum prints it: of the file that is there, the new one, and the sidecar.
+sums() {
+    set -- "$config"
+    [ "$bytes" = - ] || set -- "$1" "$staged"
+    for each; do [ -r "$each" ] || set -- by-sudo; done
+    if [ "$1" = by-sudo ]; then
+        sum=$(do_read 2>/dev/null </dev/null | sha256sum) && echo "${sum%% *}  $config"
+        [ "$bytes" = - ] || { sum=$(do_read_staged 2>/dev/null </dev/null | sha256sum) && echo "${sum%% *}  $staged"; }
+        set --
+    fi
+    sha256sum "$@" "$config.balancer" 2>/dev/null
+}
+
+# What changes by itself on a host that was looked at before: who listens, which addresses there are.
+glance() {
+    stat -L -c 'mode %u %g %a %d:%i' "$config" "$given"
+    [ -r "$directory" ] && echo 'directory readable'
+    [ -w "$directory" ] && [ -x "$directory" ] && echo 'directory writable'
+    [ -d "${socket%/*}" ] && echo 'socket-directory exists'
+    [ -f "$config.balancer-ping" ] && [ -x "$config.balancer-ping" ] && echo 'ping-command exists'
+    { read -r first last </proc/sys/net/ipv4/ping_group_range; } 2>/dev/null && echo "ping-groups $first $last"
+    # Lines LISTEN; without ss what the kernel shows, which takes long where there are many connections.
+    ss -Hltn 2>/dev/null ||
+        sed -n 's/^ *[0-9]*: \([0-9A-F]*:[0-9A-F]*\) [0-9A-F:]* 0A .*/listening \1/p' /proc/net/tcp /proc/net/tcp6 2>/dev/null
+    # Each of its lines begins with a number.
+    command -v ip >/dev/null && ip -o addr show 2>/dev/null
+    :
+}
+
+# All that needs not wait for haproxy, which takes its time to check.
+beside_the_check() {
+    if [ "$note" != 0 ]; then said=$(take note "$beside-note" "$note") || { reply failed-note "$said"; return 1; }; fi
+    [ "$backed" = no ] || step backup || { reply failed-backup "$said"; return 1; }
+    sums
+    [ "$look" = no ] || glance
+    echo "before $(haproxies)"
 }
 
 # Waits until a process serves that was not there before; $1 are those that were, $2 tenths of a second at most.
@@ -108,16 +160,17 @@ roll_back() {
 
 # What one worker hands to the next is stale at any later start.
 forget_states() {
-    [ "$handed" = no ] || printf '1\n' | do_states >/dev/null 2>&1 9<&-
+    [ "$handed" = no ] || printf '1\n' | take states "$config.balancer-states" 2 >/dev/null
     handed=no
 }
 
 finish() {
     trap '' HUP INT TERM
     trap - EXIT
+    [ -z "$aside" ] || wait "$aside"
     case $state in
-        # Not the previous file: one that is there is the mark of a deployment that nobody verified.
-        staged) step discard ;;
+        # A previous file that was there already is the mark of a deployment that nobody verified.
+        staged) if [ "$backed" = yes ]; then step clean; else step discard; fi ;;
         installed) roll_back ;;
     esac
     forget_states
@@ -128,7 +181,6 @@ trap 'exit 1' HUP INT TERM
 # The other end may be gone while we still have to clean up.
 trap '' PIPE
 
-echo 'balancer-deploy 1'
 [ -r "$directory" ] || { reply failed-lock "$directory is not readable"; exit 1; }
 exec 9<"$directory"
 turns=0
@@ -141,7 +193,7 @@ done
 if [ -e "$config.balancer" ]; then
     [ -r "$config.balancer" ] || { reply failed-lock "$config.balancer is not readable"; exit 1; }
     owner='' newest=''
-    while read -r line; do
+    while [ -z "$newest" ] && read -r line; do
         case $line in
             '"device_id": "'*) owner=${line#*: \"} && owner=${owner%%[!0-9a-f]*} ;;
             '"epoch": '*) newest=${line#*: } && newest=${newest%%[!0-9]*} ;;
@@ -153,71 +205,74 @@ if [ -e "$config.balancer" ]; then
         *) reply foreign "$owner"; exit 1 ;;
     esac
 fi
-now=$(sum_of "$config" do_read)
-[ "${now%% *}" = "$expected" ] || { reply changed ''; exit 1; }
 
 state=staged
 if [ "$bytes" != - ]; then
     [ "$keep" = no ] || must copy
-    said=$(head -c "$bytes" | do_write 2>&1 >/dev/null 9<&-) || { reply failed-write "$said"; exit 1; }
-    now=$(sum_of "$staged" do_read_staged)
-    [ "${now%% *}" = "$sum" ] || { reply incomplete ''; exit 1; }
+    said=$(take write "$staged" "$bytes" 9<&-) || { reply failed-write "$said"; exit 1; }
+    case $action in check | live) ;; *) [ -e "$previous" ] || backed=yes ;; esac
 fi
-noted=''
+[ "$look" = no ] || [ ! -e "$previous" ] || [ "$backed" = yes ] || echo 'previous exists'
+beside_the_check <&3 9<&- &
+aside=$!
+answer=0
 if [ "$ask" = yes ]; then
-    # Meanwhile: haproxy takes its time.
-    if [ "$action" != check ]; then
-        printf %s "$note" | do_note >/dev/null 2>&1 9<&- &
-        noted=$!
-    fi
-    said=$(do_check 2>&1 </dev/null 9<&-)
+    said=$(do_check 2>&1 </dev/null 3<&- 9<&-)
     answer=$?
-    [ -z "$noted" ] || wait "$noted" || noted=''
-    case $answer in
-        0) ;;
-        # No program, or none that may be run.
-        126 | 127) reply failed-check "$said"; exit 1 ;;
-        *) reply rejected "$said"; exit 1 ;;
-    esac
 fi
-[ "$action" != check ] || { reply accepted "$said"; exit 0; }
+wait "$aside" || exit 1
+aside=''
+case $answer in
+    0) ;;
+    # No program, or none that may be run.
+    126 | 127) reply failed-check "$said"; exit 1 ;;
+    *) reply rejected "$said"; exit 1 ;;
+esac
+reply accepted ''
+[ "$action" != check ] || exit 0
 
-# Once more when it failed, to say why.
-[ -n "$noted" ] || said=$(printf %s "$note" | do_note 2>&1 >/dev/null 9<&-) || { reply failed-note "$said"; exit 1; }
-must record
+read -r verdict states before && [ "$verdict" = go ] || exit 1
+# Somebody was faster.
+[ "$bytes" = - ] || [ ! "$config" -nt "$staged" ] || { reply changed ''; exit 1; }
 if [ "$action" = live ]; then
     # It runs already.
+    must record
     must install
     reply committed ''
     exit 0
 fi
-said=$(do_add)
-[ -z "$said" ] || reply addresses "$said"
-before=$(haproxies)
+if [ "$moves" = yes ]; then
+    # An address that was added must be known to be ours.
+    must record
+    said=$(do_add)
+    [ -z "$said" ] || reply addresses "$said"
+fi
 if [ "$states" != 0 ]; then
     handed=yes
-    said=$(head -c "$states" | do_states 2>&1 >/dev/null 9<&-) || { reply failed-states "$said"; exit 1; }
+    said=$(take states "$config.balancer-states" "$states" 9<&-) || { reply failed-states "$said"; exit 1; }
 fi
 if [ "$bytes" != - ]; then
-    must backup
+    [ "$backed" = yes ] || must backup
     state=installed
     must install
 fi
 case $action in reload | start | stop) must "$action" ;; esac
-echo "installed $before"
+# While haproxy gets ready. The previous file is there, so until the commit nobody takes the new one for verified.
+[ "$moves" = yes ] || must record
+reply installed ''
 
-while read -r verdict; do
+while read -r verdict after; do
     case $verdict in
         pids) echo "pids $(haproxies)" ;;
         again) step reload ;;
         commit)
             state=committed
-            do_announce
-            if [ -n "$note_after" ]; then
+            if [ "$moves" = yes ]; then
+                do_announce
                 said=$(do_remove)
                 [ -z "$said" ] || reply addresses "$said"
                 # Else the sidecar still names them, and the next one who looks sees what is left to do.
-                [ -n "$said" ] || { printf %s "$note_after" | do_note >/dev/null 2>&1 9<&- && step record; }
+                [ -n "$said" ] || [ "$after" = 0 ] || { take note "$beside-note" "$after" >/dev/null 9<&- && step record; }
             fi
             must clean
             forget_states

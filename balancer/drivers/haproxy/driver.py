@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,7 +30,7 @@ from balancer.drivers import ssh
 from balancer.drivers.haproxy import addresses, deploy, file, live, names, render, rights, runtime, states
 from balancer.drivers.haproxy.addresses import AddressAction
 from balancer.drivers.haproxy.file import Composed, FileError, Parts, Sidecar
-from balancer.drivers.haproxy.host import HostState, ping_command
+from balancer.drivers.haproxy.host import Glance, HostState, ping_command
 from balancer.drivers.haproxy.plan import (
     ASKED_FOR,
     Action,
@@ -59,14 +59,20 @@ _MUTE = (
     "the device has no command ping to announce addresses with (iputils-ping): others on its network that remember an "
     "address elsewhere find out late"
 )
-# Seconds; what HAProxy needs after a start until it can hand its stick tables over is ten.
-_TABLES_TIMEOUT = 15.0
-_TABLES_POLL = 0.2
+# Seconds; what HAProxy needs after a start until it can hand its stick tables over is ten. A short wait is not worth
+# the while of coming back.
+_TABLES_TIMEOUT = 15
+_TABLES_PATIENCE = 0.5
+_TABLES_POLL = 0.05
+_TABLES_PAUSE = 1.0
 _HANDOVER_TIMEOUT = 2.0
 _HANDOVER_POLL = 0.02
 # What only a whole look shows (tools, versions, rights) may be so old.
 _GOOD_SECONDS = 30.0
 _ASTRAY = "HAProxy runs something else than its file says"
+
+_Head = Callable[[Device, Iterable[str], str], str]
+"""`render.head` with the service's settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +144,13 @@ class HAProxyDriver:
         self._reload_interval = partial(
             reload_interval, free=settings.haproxy.old_workers, longest=settings.haproxy.reload_interval_max
         )
+        self._hard_stop_after = settings.haproxy.hard_stop_after
+        self._head = partial(render.head, hard_stop_after=self._hard_stop_after)
         self._repairs_edits = settings.drift.repair == "automatic"
         self._memos: dict[str, dict[str, tuple[object, render.Block]]] = {}
         self._left: dict[str, _Left] = {}
         self._stumbles = Stumbles()
+        self._spares: dict[str, deploy.Spare] = {}
 
     # --- pure ---
 
@@ -183,10 +192,10 @@ class HAProxyDriver:
 
     def render(self, spec: DeviceSpec) -> Candidate:
         memo = self._memos.setdefault(spec.device.id, {})
-        return render.candidate(spec, memo, confines=self._confines)
+        return render.candidate(spec, memo, confines=self._confines, hard_stop_after=self._hard_stop_after)
 
     def preview(self, spec: DeviceSpec, *, before: Device) -> Preview:
-        return preview(spec, before)
+        return preview(spec, before, hard_stop_after=self._hard_stop_after)
 
     # --- talking to the device ---
 
@@ -194,13 +203,13 @@ class HAProxyDriver:
         connection = self._connection(device)
         try:
             host = deploy.look(connection, device, timeout=self._step_timeout)
-            drift = _drift(host, device, deployed)
+            drift = _drift(host, device, deployed, self._head)
             astray = _astray(host, device, connection, self._step_timeout, deployed if drift is not None else None)
             astray = astray or _runs_otherwise(host, device, connection)
         except DeviceError as error:
             return Observation(reachable=False, sentence=str(error), host_key=connection.host_key)
         repair = astray or (drift.sentence if drift is not None and self._repairs_edits else None)
-        observation = _observation(host, device, connection, repair=repair, drift=drift)
+        observation = _observation(host, device, connection, self._head, repair=repair, drift=drift)
         return _sampled(observation, host, device, connection)
 
     def apply(
@@ -214,7 +223,30 @@ class HAProxyDriver:
         deployed: Mapping[str, str] = NOTHING_DEPLOYED,
     ) -> Applied:
         connection = self._connection(device)
-        left = self._left.pop(device.id, None)
+        left, spare = self._left.pop(device.id, None), self._spares.pop(device.id, None)
+        try:
+            return self._apply(device, candidate, connection, left, spare, epoch, last, check, deployed)
+        finally:
+            if spare is not None:
+                spare.close()
+            there = self._left.get(device.id)
+            if there is not None:
+                host = there.found.host
+                how = deploy.means(host, device, connection.where)
+                self._spares[device.id] = deploy.Spare(connection, device, host, how, timeout=self._step_timeout)
+
+    def _apply(
+        self,
+        device: Device,
+        candidate: Candidate,
+        connection: ssh.Connection,
+        left: _Left | None,
+        spare: deploy.Spare | None,
+        epoch: int,
+        last: Mapping[str, str],
+        check: Callable[[], None],
+        deployed: Mapping[str, str],
+    ) -> Applied:
         distrust = ""
         if device.resyncing:
             self._stumbles.forget(device.id)
@@ -238,6 +270,8 @@ class HAProxyDriver:
                 found,
                 deployed,
                 self._reload_interval,
+                self._head,
+                spare,
             )
             try:
                 applied = application.run_known(known) if known else application.run(distrust)
@@ -262,6 +296,8 @@ class HAProxyDriver:
         self._memos.pop(device_id, None)
         self._left.pop(device_id, None)
         self._stumbles.forget(device_id)
+        if spare := self._spares.pop(device_id, None):
+            spare.close()
         self._pool.forget(device_id)
 
     def close(self) -> None:
@@ -387,6 +423,8 @@ class _Application:
         found: _Found,
         deployed: Mapping[str, str],
         reload_interval: Callable[[int], float],
+        head: _Head,
+        spare: deploy.Spare | None,
     ) -> None:
         self.connection = connection
         self.device = device
@@ -398,6 +436,8 @@ class _Application:
         self.found = found
         self.deployed = deployed
         self.reload_interval = reload_interval
+        self.head = head
+        self.spare = spare
         self.left: _Left | None = None
         self.old = found.old
         self.blocks = dict(candidate.blocks)
@@ -410,6 +450,8 @@ class _Application:
         self.drift: Drift | None = None
         # What HAProxy did not start with: sentence -> load balancer -> text.
         self.stumbled: dict[str, dict[str, str]] = {}
+        # Whether a glance at the host, just before it is changed, is to show that it is as it was.
+        self.glances = False
 
     def run_known(self, left: _Left) -> Applied:
         """What can be changed while HAProxy runs is, without another look at the host; otherwise a short one may do.
@@ -425,21 +467,28 @@ class _Application:
         # When nothing is to be done, the look is the deployment.
         if planned.action is not Action.RELOAD or time.monotonic() > self.found.good_until:
             raise _LookAgain
-        # It does not tell how many of the workers of earlier reloads are still there.
+        # How many of the workers of earlier reloads are still there is not known.
         if self.reload_interval(self.found.old_workers) or self._mark() != self.found.mark:
             raise _LookAgain
-        host = deploy.glance(self.connection, self.device, self.found.host, timeout=self.timeout)
-        if host is None:
+        self.refused, self.glances = {}, True
+        return self._converge(deploy.means(self.found.host, self.device, self.connection.where))
+
+    def _judge(self, seen: Glance) -> None:
+        """Whether the host is still as the deployment takes it to be. Raises `_LookAgain`."""
+        if not self.glances:
+            return
+        host = self.found.host
+        if not seen.shows(host, file.digest(host.sidecar or b"")):
             raise _LookAgain
-        self.found, self.refused = replace(self.found, host=host), {}
-        return self.run()
+        if port_conflicts(old=self.found.old, blocks=self.blocks, listening=seen.listening, running=True):
+            raise _LookAgain
 
     def run(self, distrust: str = "") -> Applied:
         """`distrust`: why HAProxy may run something else than its file, "" when nothing is known of that. Raises
         `_LookAgain`."""
         host = self.found.host
         how = deploy.means(host, self.device, self.connection.where)
-        self.drift = _drift(host, self.device, self.deployed)
+        self.drift = _drift(host, self.device, self.deployed, self.head)
         # What somebody took out of the file may still be served.
         serving = self.found.old + "".join(self.deployed.values() if self.drift is not None else ()).encode()
         conflicts = port_conflicts(
@@ -447,6 +496,9 @@ class _Application:
         )
         for load_balancer_id, sentence in conflicts.items():
             self._reject(load_balancer_id, sentence)
+        return self._converge(how, distrust)
+
+    def _converge(self, how: deploy.Means, distrust: str = "") -> Applied:
         # Each round rejects at least one text: the new one or the last accepted one.
         for _ in range(2 * len(self.blocks) + 2):
             composed = self._compose(self.blocks)
@@ -469,6 +521,8 @@ class _Application:
                     return self._applied(planned, composed, _spoken(planned, how, outcome))
                 if _NOTHING_TO_SERVE.search(outcome.output):
                     return self._serve_nothing(how, composed)
+            # It was seen just now, and what was put back differs in nothing that matters.
+            self.glances = False
             self._reject_culprits(how, composed, outcome)
         raise TerminalDeviceError(f"{self.connection.where}: HAProxy refuses every configuration that was tried")
 
@@ -535,9 +589,15 @@ class _Application:
         told = time.monotonic() - began
         note = replace(sidecar, epoch=self.epoch, digest=composed.block_digest)
         order = deploy.Order(content=composed.content, sidecar=note, action=Action.LIVE, has_block=True)
-        self.check()
         outcome = deploy.deploy(
-            self.connection, self.device, self.found.host, how, order, timeout=self.timeout, check=self.check
+            self.connection,
+            self.device,
+            self.found.host,
+            how,
+            order,
+            timeout=self.timeout,
+            check=self.check,
+            spare=self.spare,
         )
         if isinstance(outcome, deploy.Rejected):
             raise _LookAgain(f"HAProxy refuses the file for what it runs: {_sentence(outcome.output)}")
@@ -578,7 +638,7 @@ class _Application:
         return file.compose(
             found.parts.hand_written,
             device_id=self.device.id,
-            head=render.head(self.device, blocks.values(), found.host.path),
+            head=self.head(self.device, blocks.values(), found.host.path),
             blocks=blocks,
             added_lf=found.sidecar is not None and found.sidecar.added_lf and not found.parts.moved,
         )
@@ -607,17 +667,28 @@ class _Application:
             # What no haproxy is to run need not be accepted by one.
             ask=ask and (trial or planned.action is not Action.INSTALL),
             trial=trial,
+            look=self.glances,
             before=moves.before,
             after=moves.after,
             sidecar_after=replace(note, addresses=moves.kept) if moves.kept != moves.recorded else None,
         )
-        sticky = planned.action is Action.RELOAD and self._await_tables(_TABLES_TIMEOUT)
-        self._count(planned)
-        if not trial:
-            order = replace(order, states=self._states(composed, planned))
-        self.check()
+        sticky = planned.action is Action.RELOAD and self._await_tables()
+
+        def prepare() -> bytes | None:
+            self._count(planned)
+            return self._states(composed, planned)
+
         outcome = deploy.deploy(
-            self.connection, self.device, self.found.host, how, order, timeout=self.timeout, check=self.check
+            self.connection,
+            self.device,
+            self.found.host,
+            how,
+            order,
+            timeout=self.timeout,
+            check=self.check,
+            prepare=prepare,
+            judge=self._judge,
+            spare=self.spare,
         )
         if isinstance(outcome, deploy.Served):
             self.refused |= outcome.refused
@@ -664,19 +735,29 @@ class _Application:
         while not self._tables().settled and time.monotonic() < deadline:
             time.sleep(_HANDOVER_POLL)
 
-    def _await_tables(self, seconds: float) -> bool:
+    def _await_tables(self) -> bool:
         """A reload that follows the start of HAProxy, or another reload, too soon would lose who belongs to which
-        member. Waits until none is lost, unless there is nothing to lose; returns whether there is."""
-        deadline = time.monotonic() + seconds
+        member. Raises `NotYet` until none is lost, unless there is nothing to lose; returns whether there is."""
+        deadline = time.monotonic() + _TABLES_PATIENCE
         while True:
             tables = self._tables()
             if tables.settled or not tables.used:
                 return tables.used
             if time.monotonic() > deadline:
-                LOG.warning("%s: session persistence may be lost: the tables do not settle", self.connection.where)
-                return True
+                break
             time.sleep(_TABLES_POLL)
-            self.check()
+        try:
+            uptime = runtime.show_info(self.connection, deploy.socket_of(self.device)).uptime
+        except TransientDeviceError:
+            uptime = 0
+        if uptime < _TABLES_TIMEOUT:
+            raise NotYet(
+                "HAProxy was started just now, and a reload so soon would lose its stick tables (which client belongs "
+                "to which member)",
+                seconds=_TABLES_PAUSE,
+            )
+        LOG.warning("%s: session persistence may be lost: the tables do not settle", self.connection.where)
+        return True
 
     def _moves(self, how: deploy.Means) -> addresses.Changes:
         """What to do with addresses so that the present blocks have theirs."""
@@ -750,6 +831,7 @@ class _Application:
                     self.found.host,
                     self.device,
                     self.connection,
+                    self.head,
                     after=planned.action,
                     repair="more addresses are to be added" if self.moves.postponed or waiting else None,
                     findings=_spoken_reasons({**self.moves.impossible, **self.refused}),
@@ -875,7 +957,7 @@ def _sampled(observation: Observation, host: HostState, device: Device, connecti
 # --- what somebody else did to the block ---------------------------------------------------
 
 
-def _drift(host: HostState, device: Device, deployed: Mapping[str, str]) -> Drift | None:
+def _drift(host: HostState, device: Device, deployed: Mapping[str, str], head: _Head) -> Drift | None:
     """`deployed`: what the load balancers' texts on the device should be."""
     found = host.config or b""
     if host.config is None and host.config_exists:
@@ -895,7 +977,7 @@ def _drift(host: HostState, device: Device, deployed: Mapping[str, str]) -> Drif
     composed = file.compose(
         parts.hand_written,
         device_id=device.id,
-        head=render.head(device, deployed.values(), host.path),
+        head=head(device, deployed.values(), host.path),
         blocks=deployed,
     )
     expected = composed.block_digest if remembered is None else remembered
@@ -982,6 +1064,7 @@ def _observation(
     host: HostState,
     device: Device,
     connection: ssh.Connection,
+    head: _Head,
     *,
     after: Action | None = None,
     repair: str | None = None,
@@ -1000,7 +1083,7 @@ def _observation(
     findings += written.findings
     ours = parts.owner == device.id
     block = (parts.block or b"").decode("utf-8", "replace") if ours else ""
-    findings += file.fit_head(render.head(device, (block,), host.path), written)[1]
+    findings += file.fit_head(head(device, (block,), host.path), written)[1]
     sidecar = _sidecar(host)
     owner = _foreign_owner(device, parts, sidecar) if after is None else None
     if owner is not None:

@@ -7,7 +7,7 @@ import binascii
 import ipaddress
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from balancer.core.model import Bind
@@ -15,6 +15,7 @@ from balancer.drivers.haproxy.names import WILDCARD
 from balancer.exceptions import TransientDeviceError
 
 _VERSION = re.compile(r"version ((\d+)\.(\d+)[^ ,\n]*)")
+_SUM = re.compile("[0-9a-f]{64}")
 # Arguments of a running haproxy that take a value, and those that a successor gets anew.
 _WITH_VALUE = frozenset({"-f", "-p", "-n", "-N", "-L", "-C", "-m", "-x", "-S"})
 
@@ -129,6 +130,66 @@ class HostState:
         return max(0, len(self.processes) - sum(each.master_worker for each in self.leaders) - 1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """What the deployment step says before it changes anything. `sums`: path to sha256 in hexadecimal. `before`: the
+    numbers of this configuration's processes. The rest is there when it was asked for, as in `HostState`."""
+
+    sums: Mapping[str, str]
+    before: frozenset[int]
+    modes: tuple[tuple[int, int, str], ...] = ()
+    one_file: bool = True
+    directory: frozenset[str] = frozenset()
+    socket_directory: bool = False
+    previous_exists: bool = False
+    ping_command: bool = False
+    ping_groups: tuple[int, int] = (1, 0)
+    listening: tuple[Bind, ...] = ()
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, lines: Iterable[str]) -> Glance:
+        values: dict[str, list[str]] = {}
+        sums: dict[str, str] = {}
+        numbered: list[str] = []
+        for line in lines:
+            key, _, rest = line.partition(" ")
+            if _SUM.fullmatch(key):
+                sums[rest.lstrip(" *")] = key
+            elif key.rstrip(":").isdigit():
+                numbered.append(line)
+            else:
+                values.setdefault(key, []).append(rest)
+        files = [each.split(" ") for each in values.get("mode", ())]
+        return cls(
+            sums=sums,
+            before=frozenset(int(each) for each in " ".join(values.get("before", ())).split() if each.isdigit()),
+            modes=tuple((int(owner), int(group), mode) for owner, group, mode, _ in files),
+            one_file=len({inode for *_, inode in files}) == 1,
+            directory=frozenset(values.get("directory", ())),
+            socket_directory="socket-directory" in values,
+            previous_exists="previous" in values,
+            ping_command="ping-command" in values,
+            ping_groups=_pair(values.get("ping-groups", [""])[0]),
+            listening=_listening(values),
+            addresses=_addresses("\n".join(numbered)),
+        )
+
+    def shows(self, known: HostState, sidecar_digest: str) -> bool:
+        """Whether the host is as it was when it was looked at, but for who listens there."""
+        return (
+            self.one_file
+            and set(self.modes) == {known.mode}
+            and self.directory == known.directory - {"exists"}
+            and self.socket_directory == known.socket_directory
+            and self.previous_exists == known.previous_exists
+            and self.ping_command == known.ping_command
+            and self.ping_groups == known.ping_groups
+            and self.addresses == known.addresses
+            and self.sums.get(f"{known.path}.balancer") == sidecar_digest
+        )
+
+
 def parse(text: bytes, config_path: str) -> HostState:
     """The output of the observation step. Raises `TransientDeviceError` when it is cut short."""
     lines = text.decode("utf-8", "replace").splitlines()
@@ -176,7 +237,7 @@ def parse(text: bytes, config_path: str) -> HostState:
         version=found[1] if found else None,
         unit=one("unit"),
         processes=_processes(values, (path, config_path)),
-        listening=tuple(bind for entry in values.get("listening", ()) if (bind := _listening(entry))),
+        listening=_listening(values),
         addresses=_addresses((data("addresses") or b"").decode("utf-8", "replace")),
         ping_command="ping-command" in values,
         states="states" in values,
@@ -236,23 +297,43 @@ def _processes(values: Mapping[str, list[str]], paths: tuple[str, ...]) -> tuple
     return tuple(sorted(found, key=lambda each: each.pid))
 
 
-def _listening(entry: str) -> Bind | None:
-    """``tcp 0100007F:1F90`` and ``tcp6 …``: the kernel prints words in the host's byte order, here little-endian."""
-    table, _, rest = entry.partition(" ")
-    address, _, port = rest.partition(":")
+def _listening(values: Mapping[str, list[str]]) -> tuple[Bind, ...]:
+    found = [_by_kernel(each) for each in values.get("listening", ())]
+    found += [_by_ss(each) for each in values.get("LISTEN", ())]
+    return tuple(dict.fromkeys(each for each in found if each is not None))
+
+
+def _by_kernel(entry: str) -> Bind | None:
+    """``0100007F:1F90``, longer for IPv6: the kernel prints words in the host's byte order, here little-endian."""
+    address, _, port = entry.partition(":")
     try:
         raw = bytes.fromhex(address)
         number = int(port, 16)
     except ValueError:
         return None
-    if len(raw) != (4 if table == "tcp" else 16):
+    if len(raw) not in (4, 16):
         return None
     packed = b"".join(raw[index : index + 4][::-1] for index in range(0, len(raw), 4))
-    parsed = ipaddress.ip_address(packed)
+    return _bind(ipaddress.ip_address(packed), number)
+
+
+def _by_ss(entry: str) -> Bind | None:
+    """``0 4096 127.0.0.1:80 0.0.0.0:*``: two queues, what it listens at, the other side. A star is every address, IPv6
+    and IPv4."""
+    words = entry.split()
+    address, _, port = (words[2] if len(words) > 2 else "").rpartition(":")
+    address = address.partition("%")[0].strip("[]")
+    try:
+        return _bind(ipaddress.ip_address("::" if address == "*" else address), int(port))
+    except ValueError:
+        return None
+
+
+def _bind(parsed: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> Bind:
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
         parsed = parsed.ipv4_mapped
     text = WILDCARD if parsed.version == 4 and parsed.is_unspecified else str(parsed)
-    return Bind(address=text, first_port=number, last_port=number)
+    return Bind(address=text, first_port=port, last_port=port)
 
 
 def _addresses(text: str) -> dict[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -96,13 +97,17 @@ _WOULD = {
 }
 
 
-def preview(spec: DeviceSpec, before: Device) -> Preview:
+def preview(spec: DeviceSpec, before: Device, *, hard_stop_after: int = render.HARD_STOP_AFTER) -> Preview:
     """`balancer.core.ports.Driver.preview`. The head is shown as it is before it gives way to hand-written settings."""
     rendered = render.candidate(spec).blocks
     old_blocks = dict(spec.accepted_blocks)
     new_blocks = {key: text for key, text in old_blocks.items() if key not in spec.removed} | dict(rendered)
     texts = {key: (old_blocks.get(key, ""), new_blocks.get(key, "")) for key in sorted(old_blocks | new_blocks)}
-    texts = {"": (_head(before, old_blocks), _head(spec.device, new_blocks)), **texts}
+    heads = [
+        render.head(device, blocks.values(), hard_stop_after=hard_stop_after) if any(blocks.values()) else ""
+        for device, blocks in ((before, old_blocks), (spec.device, new_blocks))
+    ]
+    texts = {"": (heads[0], heads[1]), **texts}
     changed = {key: (old, new) for key, (old, new) in texts.items() if old != new}
     seen = before.observation
     planned = plan(
@@ -125,10 +130,6 @@ def _labelled_diff(name: str, old: str, new: str) -> str:
     return diff(old.encode(), new.encode(), labels=(f"before/{name}", f"after/{name}"))
 
 
-def _head(device: Device, blocks: Mapping[str, str]) -> str:
-    return render.head(device, blocks.values()) if any(blocks.values()) else ""
-
-
 # --- ports that others hold --------------------------------------------------
 
 
@@ -139,12 +140,19 @@ def port_conflicts(
 
     What `old` binds is HAProxy's own while it runs.
     """
+    lines = frozenset(old.decode("utf-8", "replace").split("\n")) if running else frozenset()
+    new = {
+        load_balancer_id: [bind for line, binds in _binds(text) if line not in lines for bind in binds]
+        for load_balancer_id, text in blocks.items()
+    }
+    if not any(_collide(wanted, each) for binds in new.values() for wanted in binds for each in listening):
+        # Whose sockets they are takes long to find out with many load balancers.
+        return {}
     own = parse(old).binds if running else ()
     others = [bind for bind in listening if not any(_within(bind, each) for each in own)]
-    # A socket for every IPv6 address usually takes IPv4 as well.
     found = {}
-    for load_balancer_id, text in blocks.items():
-        for wanted in parse(text.encode()).binds if text else ():
+    for load_balancer_id, binds in new.items():
+        for wanted in binds:
             if any(_within(wanted, each) for each in own):
                 continue
             holder = next((each for each in others if _collide(wanted, each)), None)
@@ -155,6 +163,13 @@ def port_conflicts(
                 )
                 break
     return found
+
+
+@functools.lru_cache(maxsize=20_000)
+def _binds(text: str) -> tuple[tuple[str, tuple[Bind, ...]], ...]:
+    """The bind lines of a load balancer's text, which stays the same as long as nobody changes it."""
+    lines = [line for line in text.split("\n") if line.lstrip().startswith("bind ")]
+    return tuple((line, parse(f"frontend x\n{line}\n".encode()).binds) for line in lines)
 
 
 def _within(inner: Bind, outer: Bind) -> bool:
@@ -169,6 +184,7 @@ def _collide(wanted: Bind, other: Bind) -> bool:
     if ":" in wanted.address:
         return other.address in (wanted.address, "::") or (wanted.address == "::" and ":" in other.address)
     if other.address == "::":
+        # A socket for every IPv6 address usually takes IPv4 as well.
         return True
     return ":" not in other.address and (wanted.address == other.address or WILDCARD in (wanted.address, other.address))
 

@@ -38,6 +38,7 @@ from balancer.exceptions import InvalidInput, Unsupported
 
 PEERS = "balancer"
 PINGS = "option external-check"
+HARD_STOP_AFTER = 3600
 # Stands in every backend that has checks.
 _CHECK_TIMEOUT = "timeout check"
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -62,6 +63,18 @@ _MODE: Mapping[Protocol, str] = {
     Protocol.PROMETHEUS: "http",
 }
 _SEND_PROXY: Mapping[Protocol, str] = {Protocol.PROXY: "send-proxy", Protocol.PROXYV2: "send-proxy-v2"}
+
+# A worker that has just taken over gets the stick tables of the one before it some milliseconds later; this entry comes
+# last. Requests that need them wait for it in the first second after the first such request, for up to half of it. HTTP
+# requests wait by asking a name server that never answers, several times; connections by the delay of inspection.
+_HANDED_OVER = f"{PEERS}/handed"
+_WAITS, _WAIT, _DELAY = 10, "50ms", "300ms"
+_RESOLVERS = "balancer-wait"
+_TABLES_ACLS = (
+    "acl balancer-counts var(proc.balancer_began) -m found",
+    "acl balancer-young date(0,ms),sub(proc.balancer_began) lt 1000",
+    f"acl balancer-handed int(1),in_table({_HANDED_OVER})",
+)
 
 # Seconds that sessions are remembered when the load balancer does not say.
 _SOURCE_IP_EXPIRE = 1800
@@ -90,7 +103,11 @@ class Block:
 
 
 def candidate(
-    spec: DeviceSpec, memo: dict[str, tuple[object, Block]] | None = None, *, confines: Confines | None = None
+    spec: DeviceSpec,
+    memo: dict[str, tuple[object, Block]] | None = None,
+    *,
+    confines: Confines | None = None,
+    hard_stop_after: int = HARD_STOP_AFTER,
 ) -> Candidate:
     """Renders a device. `memo` may be kept between calls: blocks of unchanged load balancers are taken from it.
 
@@ -126,7 +143,7 @@ def candidate(
         memo.clear()
         memo.update(fresh)
     blocks = dict(sorted({**blocks, **spec.kept}.items()))
-    top = head(spec.device, blocks.values())
+    top = head(spec.device, blocks.values(), hard_stop_after=hard_stop_after)
     return Candidate(
         head=top,
         blocks=blocks,
@@ -151,16 +168,19 @@ def _digest(top: str, blocks: Mapping[str, str]) -> str:
     return sha.hexdigest()
 
 
-def head(device: Device, blocks: Iterable[str], config: str | None = None) -> str:
+def head(
+    device: Device, blocks: Iterable[str], config: str | None = None, *, hard_stop_after: int = HARD_STOP_AFTER
+) -> str:
     """Our `global`, the defaults that every section of ours names, and `peers` when a block has a stick table.
 
-    `config`: the real path of haproxy.cfg, when it was looked up just now.
+    `config`: the real path of haproxy.cfg, when it was looked up just now. `hard_stop_after`: seconds that a worker has
+    for its last connections.
     """
     lines = [
         "global",
         f"    stats socket {names.socket_path(device.socket or rights.DEFAULT_SOCKET)} mode 600 level admin"
         f" user {names.login(device.endpoint.username)}",
-        "    hard-stop-after 1h",
+        f"    hard-stop-after {hard_stop_after}s",
     ]
     blocks = tuple(blocks)
     if any(PINGS in text for text in blocks):
@@ -195,7 +215,19 @@ def head(device: Device, blocks: Iterable[str], config: str | None = None) -> st
             lines += ["    timeout tunnel 1h"]
     if any(f" peers {PEERS}\n" in text for text in blocks):
         # HAProxy puts its own name there; with itself as peer it hands its stick tables over at a reload.
-        lines += [f"peers {PEERS}", f'    peer "$HAPROXY_LOCALPEER" {peer_address(device.id)}']
+        address = peer_address(device.id)
+        lines += [
+            f"peers {PEERS}",
+            f'    peer "$HAPROXY_LOCALPEER" {address}',
+            "    table handed type integer size 1 expire 24d",
+            f"resolvers {_RESOLVERS}",
+            # Its UDP port is nobody's.
+            f"    nameserver nobody {address}",
+            "    resolve_retries 1",
+            f"    timeout resolve {_WAIT}",
+            f"    timeout retry {_WAIT}",
+            *(f"    hold {each} 0" for each in ("timeout", "other", "refused", "nx")),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -477,6 +509,7 @@ def _persistence(out: _Lines, persistence: SessionPersistence | None, mode: str)
         prefixes = names.client_prefixes(persistence.granularity or persistence.extras.get("mask"), "mask")
         client = "src" if prefixes == (32, 128) else f"src,ipmask({prefixes[0]},{prefixes[1]})"
         expire = names.seconds(persistence.timeout or _SOURCE_IP_EXPIRE, "timeout")
+        _wait_for_the_tables(out, mode)
         out.add(f"stick-table type ipv6 size 100k expire {expire} peers {PEERS}", f"stick on {client}")
         return False
     if mode != "http":
@@ -491,6 +524,7 @@ def _persistence(out: _Lines, persistence: SessionPersistence | None, mode: str)
         raise InvalidInput("APP_COOKIE needs the cookie_name of the application", field="cookie_name")
     name = names.cookie(persistence.cookie_name, "cookie_name")
     expire = names.seconds(persistence.timeout or _APP_COOKIE_EXPIRE, "timeout")
+    _wait_for_the_tables(out, mode)
     out.add(
         # Sums of the values: these may be long, and alike in the beginning.
         f"stick-table type binary len 20 size 100k expire {expire} peers {PEERS}",
@@ -498,6 +532,19 @@ def _persistence(out: _Lines, persistence: SessionPersistence | None, mode: str)
         f"stick match req.cook({name}),sha1",
     )
     return False
+
+
+def _wait_for_the_tables(out: _Lines, mode: str) -> None:
+    rule = "http-request" if mode == "http" else "tcp-request content"
+    began = f"{rule} set-var(proc.balancer_began) date(0,ms) unless balancer-counts"
+    kept = f"{rule} track-sc2 int(1) table {_HANDED_OVER} unless balancer-young"
+    out.add(*_TABLES_ACLS)
+    if mode == "http":
+        wait = f"{rule} do-resolve(txn.balancer_wait,{_RESOLVERS},ipv4) str(balancer.invalid)"
+        out.add(began, *[f"{wait} if balancer-young !balancer-handed"] * _WAITS, kept)
+    else:
+        out.add(f"tcp-request inspect-delay {_DELAY}", began, kept)
+        out.add(f"{rule} accept if !balancer-young or balancer-handed or WAIT_END")
 
 
 # --- health monitors ---------------------------------------------------------

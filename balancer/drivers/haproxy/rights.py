@@ -185,9 +185,11 @@ def sudoers_line(login: str, step: Argv) -> str:
 
 
 def shell_functions(steps: Mapping[str, Argv], *, sudo: Mapping[str, str | None]) -> str:
-    """One function ``do_STEP`` per step. `sudo` maps a step to the path of sudo when it needs that."""
+    """One function ``do_STEP`` per step, to be called in a shell of its own: it becomes the command. `sudo` maps a step
+    to the path of sudo when it needs that."""
     lines = []
     for name, argv in steps.items():
         prefix = (path, "-n") if argv and (path := sudo.get(name)) else ()
-        lines.append(f"do_{name}() {{ {shlex.join((*prefix, *argv)) or ':'}; }}\n")
+        command = f"exec {shlex.join((*prefix, *argv))}" if argv else ":"
+        lines.append(f"do_{name}() {{ {command}; }}\n")
     return "".join(lines)

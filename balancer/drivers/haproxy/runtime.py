@@ -96,7 +96,8 @@ def stick_tables(connection: Connection, path: str) -> Tables:
     answer = ask(connection, path, "show table;show peers")
     state = re.search(rf"\bid={PEERS} disabled=\d+ flags=0x([0-9a-f]+)", answer)
     return Tables(
-        used=re.search(r"^# table: .*\bused:[1-9]", answer, re.MULTILINE) is not None,
+        # But for the one that only tells that the others were handed over.
+        used=re.search(rf"^# table: (?!{PEERS}/).*\bused:[1-9]", answer, re.MULTILINE) is not None,
         settled=state is None or int(state[1], 16) & _RESYNC_FINISHED == _RESYNC_FINISHED,
     )
 

@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("retry_at", sa.Double(), nullable=True),
         sa.Column("halted_revision", sa.BigInteger(), nullable=True),
+        sa.Column("waiting_for", sa.Text(), nullable=True),
         sa.Column("waiting_since", sa.Double(), nullable=False),
         sa.Column("look_asked_at", sa.Double(), nullable=True),
         sa.Column("created_at", MOMENT, nullable=False),
