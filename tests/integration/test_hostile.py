@@ -24,6 +24,7 @@ from balancer.devbox.host import Host
 from balancer.drivers.haproxy import file
 from balancer.drivers.haproxy.driver import HAProxyDriver
 from tests.functional.case import Answer
+from tests.functional.lbaas_v1 import LB
 from tests.functional.lbaas_v2 import V2, LbaasCase
 from tests.golden.test_injection import words
 from tests.hostile import CANARY, MARK, corpus
@@ -350,6 +351,50 @@ class TestHostileText(LbaasCase):
         }
         return groups[group]
 
+    def lbaas_v1_shots(self) -> list[Shot]:
+        pool = {
+            "name": "n",
+            "description": "d",
+            "protocol": "HTTP",
+            "lb_method": "ROUND_ROBIN",
+            "subnet_id": self.own_subnet,
+            "provider": "HAPROXY",
+        }
+        vip = {
+            "name": "n",
+            "description": "d",
+            "connection_limit": 5,
+            "session_persistence": {"type": "APP_COOKIE", "cookie_name": "c"},
+        }
+        check = {
+            "type": "HTTP",
+            "delay": 3600,
+            "timeout": 3,
+            "max_retries": 3,
+            "http_method": "GET",
+            "url_path": "/",
+            "expected_codes": "200",
+        }
+
+        def made(path: str, key: str, **fields: Any) -> str:
+            object_id: str = self.expect(201, "POST", f"{LB}/{path}", self.numbered({key: fields}))[key]["id"]
+            return object_id
+
+        pool_id, monitor_id = made("pools", "pool", **pool), made("health_monitors", "health_monitor", **check)
+        where = {"pool_id": pool_id, "protocol": "HTTP", "protocol_port": "{port}", "subnet_id": self.own_subnet}
+        vip_id = made("vips", "vip", **where, **vip)
+        made(f"pools/{pool_id}/health_monitors", "health_monitor", id=monitor_id)
+        member = {"pool_id": pool_id, "address": "127.77.2.1", "protocol_port": "{port}"}
+        changed = {name: pool[name] for name in ("name", "description", "lb_method")}
+        checked = {name: value for name, value in check.items() if name != "type"}
+        return [
+            Shot(method="POST", path=f"{LB}/pools", body={"pool": pool}),
+            Shot(method="PUT", path=f"{LB}/pools/{pool_id}", body={"pool": changed}),
+            Shot(method="PUT", path=f"{LB}/vips/{vip_id}", body={"vip": vip}),
+            Shot(method="POST", path=f"{LB}/members", body={"member": member}),
+            Shot(method="PUT", path=f"{LB}/health_monitors/{monitor_id}", body={"health_monitor": checked}),
+        ]
+
     def numbered(self, body: Any) -> Any:
         """With a port that nobody else has."""
         return json.loads(json.dumps(body).replace('"{port}"', str(1024 + next(self.numbers) % 60000)))
@@ -385,6 +430,9 @@ class TestHostileText(LbaasCase):
     def test_lbaas_objects(self) -> None:
         self.check(self.lbaas_shots("objects"), marked={"http-check", "acl"})
 
+    def test_lbaas_v1(self) -> None:
+        self.check(self.lbaas_v1_shots())
+
     def check(self, shots: list[Shot], marked: Collection[str] = ()) -> None:
         """`marked`: the lines where accepted text has come to stand in the file."""
         self.assertGreaterEqual(len(STRINGS), 500)
@@ -410,7 +458,8 @@ class TestHostileText(LbaasCase):
             if self.shoot(shot, with_leaf(shot.body, at, HARMLESS)).status < 300:
                 free.append(at)
                 continue
-            field = (shot.path.startswith(V2), at[-1] if isinstance(at[-1], str) else at[-2], value)
+            dialect = next((each for each in (f"{V2}/", f"{LB}/") if shot.path.startswith(each)), "")
+            field = (dialect, at[-1] if isinstance(at[-1], str) else at[-2], value)
             new = isinstance(value, str) and value != "{port}" and field not in self.tried
             self.tried.add(field)
             for hostile in STRINGS if new else FEWER_STRINGS:
@@ -419,7 +468,7 @@ class TestHostileText(LbaasCase):
                 answer = self.shoot(shot, with_leaf(shot.body, at, hostile))
                 if answer.status < 300 and shot.path.startswith("/devices"):
                     self.device_values.setdefault(str(at[-1]), set()).add(hostile)
-        grows = shot.method == "POST" and shot.path.startswith(V2) and not shot.path.endswith("loadbalancers")
+        grows = shot.method == "POST" and shot.path.startswith((V2, LB)) and not shot.path.endswith("loadbalancers")
         for hostile in GROWING_STRINGS if grows else FREE_STRINGS:
             body = shot.body
             # The keys last: their values are found by them.

@@ -17,6 +17,7 @@ from oslo_policy import generator
 
 from balancer import config
 from balancer.api import app, errors
+from balancer.api.lbaas_v1 import routes as lbaas_v1
 from balancer.api.lbaas_v2 import routes as lbaas_v2
 from balancer.api.neutron import routes as neutron
 from balancer.config import Settings
@@ -81,6 +82,7 @@ class TestPages(unittest.TestCase):
         shared = [path for path in api.glob("*.py") if path.name != "errors.py"] + list(api.glob("middleware/*.py"))
         for page, statuses, modules in (
             ("api-v1", errors.STATUSES, api.glob("v1/*.py")),
+            ("api-lbaas-v1", errors.LBAAS_V1_STATUSES, api.glob("lbaas_v1/*.py")),
             ("api-lbaas-v2", errors.OPENSTACK_STATUSES, (*api.glob("lbaas_v2/*.py"), *api.glob("neutron/*.py"))),
         ):
             answered = {*statuses.values(), *raised_statuses([*shared, *modules]), HTTPStatus.INTERNAL_SERVER_ERROR}
@@ -100,6 +102,7 @@ class TestRoutes(unittest.TestCase):
         # A table needs no service before it is asked.
         service = cast(Service, None)
         for page, table in (
+            ("api-lbaas-v1", lbaas_v1.table(service, Settings())),
             ("api-lbaas-v2", lbaas_v2.table(service, Settings())),
             ("api-networks", neutron.table(service, Settings())),
         ):
