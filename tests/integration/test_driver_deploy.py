@@ -363,6 +363,28 @@ class TestRefusals(DeployingCase):
             self.assertIn(f"port {port}", made.rejected[other.id])
             self.still_serving()
 
+    def test_what_a_hand_written_section_has_taken_since_the_last_look_is_not_shared_with_it(self) -> None:
+        host, ports = self.host(), [self.port(), self.port()]
+        device = device_of(host)
+        early, late = (load_balancer([self.backend.port], port) for port in ports)
+        accepted = self.deploy(device, self.good, early).accepted_blocks
+        self.assertEqual((), self.driver.observe(device).findings)
+        config = host.read_config()
+        section = (
+            f"listen by-hand\n\tbind *:{ports[0]}\n\tbind *:{min(ports[1], 65000)}-{ports[1]},[::]:{ports[1]}\n"
+            "\tmode http\n\toption idle-close-on-response\n"
+            "\thttp-request return status 200 content-type text/plain string hand-written\n"
+        )
+        host.write_config(section.encode() + config)
+        made = self.deploy(device, with_limit(self.good, 99), early, late, last=accepted)
+        self.assertEqual([late.id], list(made.rejected))
+        self.assertIn(f"port {ports[1]} at every address is used by a hand-written", made.rejected[late.id])
+        self.still_serving()
+        # Who was there before stays, and that is told.
+        (finding,) = self.driver.observe(device).findings
+        self.assertRegex(finding, f"port {ports[0]} at every address .* splits the connections between the two")
+        self.assertEqual({"hand-written"}, set(self.answers(ports[1], 6)))
+
     def test_a_port_taken_at_the_last_moment_puts_the_old_file_back(self) -> None:
         host, port = self.host(), self.port()
         device = device_of(host)

@@ -36,10 +36,12 @@ from balancer.drivers.haproxy.plan import (
     Action,
     Plan,
     halves,
+    hand_written_conflicts,
     plan,
     port_conflicts,
     preview,
     reload_interval,
+    say_hand_written,
 )
 from balancer.drivers.haproxy.stumbles import Stumbles, newcomers
 from balancer.exceptions import DeviceError, InvalidInput, NotYet, TerminalDeviceError, TransientDeviceError
@@ -494,7 +496,7 @@ class _Application:
         conflicts = port_conflicts(
             old=serving, blocks=self.blocks, listening=host.listening, running=bool(host.processes)
         )
-        for load_balancer_id, sentence in conflicts.items():
+        for load_balancer_id, sentence in {**conflicts, **self._hand_written_conflicts()}.items():
             self._reject(load_balancer_id, sentence)
         return self._converge(how, distrust)
 
@@ -527,6 +529,14 @@ class _Application:
         raise TerminalDeviceError(f"{self.connection.where}: HAProxy refuses every configuration that was tried")
 
     # --- the steps ---
+
+    def _hand_written_conflicts(self) -> dict[str, str]:
+        """Of what is new: who was there before the hand-written section stays, and the findings say so."""
+        parts = self.found.parts
+        block = "" if parts.block is None else parts.block.decode("utf-8", "replace")
+        binds = file.parse(parts.hand_written).binds
+        found = hand_written_conflicts(hand_written=binds, block=block, blocks=self.blocks)
+        return {key: say_hand_written(bind) for key, (bind, present) in found.items() if not present}
 
     def _rest(self, planned: Plan) -> None:
         """Raises `NotYet` when many workers are still busy with what was there before, and the last reload was just
@@ -1083,6 +1093,10 @@ def _observation(
     findings += written.findings
     ours = parts.owner == device.id
     block = (parts.block or b"").decode("utf-8", "replace") if ours else ""
+    findings += [
+        f"{say_hand_written(bind)} and by a load balancer: HAProxy splits the connections between the two"
+        for bind, _ in hand_written_conflicts(hand_written=written.binds, block=block, blocks={"": block}).values()
+    ]
     findings += file.fit_head(head(device, (block,), host.path), written)[1]
     sidecar = _sidecar(host)
     owner = _foreign_owner(device, parts, sidecar) if after is None else None

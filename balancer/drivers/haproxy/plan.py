@@ -168,8 +168,33 @@ def port_conflicts(
 @functools.lru_cache(maxsize=20_000)
 def _binds(text: str) -> tuple[tuple[str, tuple[Bind, ...]], ...]:
     """The bind lines of a load balancer's text, which stays the same as long as nobody changes it."""
-    lines = [line for line in text.split("\n") if line.lstrip().startswith("bind ")]
-    return tuple((line, parse(f"frontend x\n{line}\n".encode()).binds) for line in lines)
+    return tuple((line, _line_binds(line)) for line in text.split("\n") if line.lstrip().startswith("bind "))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _line_binds(line: str) -> tuple[Bind, ...]:
+    return parse(f"frontend x\n{line}\n".encode()).binds
+
+
+def hand_written_conflicts(
+    *, hand_written: Sequence[Bind], block: str, blocks: Mapping[str, str]
+) -> dict[str, tuple[Bind, bool]]:
+    """Load balancers that listen where a hand-written section does, which HAProxy allows and then splits the traffic
+    between the two: id -> the bind, and whether the present `block` of the file has it already."""
+    found: dict[str, tuple[Bind, bool]] = {}
+    present = frozenset(block.split("\n"))
+    for load_balancer_id, text in blocks.items() if hand_written else ():
+        for line in text.split("\n"):
+            if not line.lstrip().startswith("bind "):
+                continue
+            for wanted in _line_binds(line):
+                if any(_within(wanted, each) for each in hand_written):
+                    found.setdefault(load_balancer_id, (wanted, line in present))
+    return found
+
+
+def say_hand_written(bind: Bind) -> str:
+    return f"port {bind.first_port} at {_spoken(bind.address)} is used by a hand-written section of the configuration"
 
 
 def _within(inner: Bind, outer: Bind) -> bool:
