@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from balancer.api.v1 import schemas
 from balancer.core.model import Listener
 from tests.functional.case import DEVICE, LOAD_BALANCER, NO_ID, NODE, VIRTUAL_IP, ApiCase
 
@@ -238,6 +239,26 @@ class TestWithTheHAProxyDriver(ApiCase):
 
     def test_it_takes_the_documented_request(self) -> None:
         self.expect(202, "POST", "/foo/loadbalancers", DOCUMENTED)
+
+    def test_it_takes_the_most_that_the_reference_allows(self) -> None:
+        def most(schema: dict[str, Any], *fields: str) -> dict[str, Any]:
+            return {field: schema["properties"][field]["maximum"] for field in fields}
+
+        monitors = schemas.LOAD_BALANCER_CHILDREN["properties"]["healthMonitor"]["maxItems"]
+        check = {"type": "TCP", **most(schemas.HEALTH_MONITORING, "delay", "timeout", "attemptsBeforeDeactivation")}
+        node = {"inter": "24d", "slowstart": "24d", **most(schemas.NODE, "weight", "maxCon", "minCon", "rise", "fall")}
+        body = {
+            **LOAD_BALANCER,
+            "virtualIps": [{**VIRTUAL_IP, "port": 65535}],
+            "nodes": [{**NODE, **node}],
+            "healthMonitor": [check] * monitors,
+        }
+        for sticky in ("SOURCE_IP", "HTTP_COOKIE", "APP_COOKIE"):
+            with self.subTest(sticky):
+                persistence = {"type": sticky, **most(schemas.SESSION_PERSISTENCE, "timeout")}
+                persistence |= {"cookie_name": "x"} if sticky == "APP_COOKIE" else {}
+                path = "/foo/loadbalancers?dry_run=1"
+                self.expect(200, "POST", path, {**body, "sessionPersistence": [persistence]})
 
     def test_what_it_offers(self) -> None:
         offered = {"ROUND_ROBIN", "STATIC_RR", "LEAST_CONNECTION", "HASH_SOURCE", "HASH_URI"}

@@ -187,6 +187,7 @@ CASES: dict[str, Callable[[], Case]] = {
     ),
     "monitor_tls_hello": lambda: monitors_of(MonitorType.TLS_HELLO),
     "monitors_together": lambda: monitors_of(MonitorType.PING, MonitorType.HTTP, MonitorType.HTTPS, http=HTTP_CHECK),
+    "monitors_many": lambda: monitors_of(*[MonitorType.TCP] * 20),
     "source_ip": lambda: persistence(PersistenceKind.SOURCE_IP, timeout=60),
     "source_ip_tcp": lambda: persistence(PersistenceKind.SOURCE_IP, Protocol.TCP, timeout=60),
     "http_cookie": lambda: persistence(PersistenceKind.HTTP_COOKIE, cookie_name="STICK"),

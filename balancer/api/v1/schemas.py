@@ -540,7 +540,7 @@ SESSION_PERSISTENCE: Schema = {
         "timeout": {
             "type": "integer",
             "minimum": 1,
-            "maximum": 31_536_000,
+            "maximum": 24 * 86400,
             "description": "Seconds without traffic until a client is forgotten.",
             "x-haproxy": "`expire` of the stick table",
         },

@@ -147,16 +147,20 @@ def bracketed(address: str, field: str = "address") -> str:
     return f"[{parsed}]" if parsed.version == 6 else str(parsed)
 
 
+LONGEST = 24 * 86400
+"""Seconds: HAProxy counts milliseconds in 31 bits."""
+
+
 def seconds(value: float, field: str) -> str:
-    """A time of at least one millisecond and at most a day, as HAProxy writes it."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or not 0 < value <= 86400:
-        raise InvalidInput(f"{field} must be more than 0 and at most 86400 seconds", field=field)
+    """A time of at least one millisecond and at most `LONGEST` seconds, as HAProxy writes it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or not 0 < value <= LONGEST:
+        raise InvalidInput(f"{field} must be more than 0 and at most {LONGEST} seconds", field=field)
     milliseconds = max(1, round(value * 1000))
     return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
 
 
 def milliseconds(value: int, field: str) -> str:
-    return seconds(integer(value, 1, 86_400_000, field) / 1000, field)
+    return seconds(integer(value, 1, LONGEST * 1000, field) / 1000, field)
 
 
 def cookie(value: str, field: str) -> str:

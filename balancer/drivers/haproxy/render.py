@@ -79,6 +79,8 @@ _TABLES_ACLS = (
 # Seconds that sessions are remembered when the load balancer does not say.
 _SOURCE_IP_EXPIRE = 1800
 _APP_COOKIE_EXPIRE = 10800
+# HAProxy takes 64 words in a line, and each monitor is three.
+_MONITORS_PER_LINE = 15
 _HEADERS: Mapping[str, tuple[str, ...]] = {
     "x-forwarded-for": ("option forwardfor",),
     "x-forwarded-port": ("http-request set-header X-Forwarded-Port %[dst_port]",),
@@ -564,10 +566,10 @@ def _monitor_sections(out: _Lines, pool: Pool, monitors: Sequence[HealthMonitor]
     out.section("frontend", names.health_frontend(pool.id), "http")
     out.add(f"bind {names.health_address(device_id, pool.id)}", "http-request set-log-level silent")
     for member in pool.members:
-        conditions = " ".join(
-            f"{{ srv_is_up({names.monitor_backend(pool.id, monitor.id)}/{member.id}) }}" for monitor in monitors
-        )
-        out.add(f"http-request return status 200 if {{ path /{member.id} }} {conditions}")
+        asked = f"{{ path /{member.id} }}"
+        up = [f"{{ srv_is_up({names.monitor_backend(pool.id, monitor.id)}/{member.id}) }}" for monitor in monitors]
+        out.add(*(f"http-request return status 503 if {asked} !{each}" for each in up[_MONITORS_PER_LINE:]))
+        out.add(f"http-request return status 200 if {asked} {' '.join(up[:_MONITORS_PER_LINE])}")
     out.add("http-request return status 503")
 
 
