@@ -44,7 +44,7 @@ SCENARIOS = tuple(
     f"{PACKAGE}.scenario.v2.test_{each}"
     for each in ("healthmonitor", "l7policy", "l7rule", "listener", "load_balancer", "member", "pool")
 )
-SCHEMES = ("keystone_default_roles", "advanced", "owner_or_admin")
+SCHEMES = ("keystone_default_roles", "advanced")
 ROLES = ("load-balancer_member", "load-balancer_observer", "load-balancer_global_observer", "load-balancer_admin")
 USERS = {
     "balancer": ("service", ("service",)),
@@ -68,21 +68,24 @@ def main(arguments: Sequence[str]) -> int:
     # Like control-C: what was started ends with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     parser = argparse.ArgumentParser(prog="tests/conformance/run.sh", description=__doc__)
-    parser.add_argument("--suite-python", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--suite-python", required=True, type=os.path.abspath, help=argparse.SUPPRESS)
     parser.add_argument("--roles", choices=SCHEMES, default=SCHEMES[0], help="roles of the suite's users (%(default)s)")
-    parser.add_argument("--keep", type=Path, help="directory for logs and results, instead of one that is removed")
+    parser.add_argument("--keep", type=Path, help="new directory for logs and results, instead of one that is removed")
     parser.add_argument("names", nargs="*", help="modules or tests (all that need no virtual machines)")
     wanted = parser.parse_args(arguments)
+    if wanted.keep is not None:
+        try:
+            wanted.keep.mkdir(parents=True)
+        except FileExistsError:
+            parser.error(f"--keep: {wanted.keep} is there already")
+        return run(wanted.keep.resolve(), wanted.suite_python, wanted.roles, wanted.names)
     with tempfile.TemporaryDirectory() as made:
-        root = made if wanted.keep is None else wanted.keep.resolve()
-        return run(Path(root), wanted.suite_python, wanted.roles, wanted.names)
+        return run(Path(made), wanted.suite_python, wanted.roles, wanted.names)
 
 
 def run(root: Path, python: str, roles: str, names: Sequence[str]) -> int:
-    root.mkdir(parents=True, exist_ok=True)
     results = root / "results.jsonl"
-    results.unlink(missing_ok=True)
-    (root / "keystone").mkdir(exist_ok=True)
+    (root / "keystone").mkdir()
     with Keystone(root / "keystone", USERS, cache=True) as keystone, service(root, keystone) as running:
         register(keystone, running)
         write_configuration(root, keystone, running, roles)

@@ -46,6 +46,16 @@ DIFFERENCES: Sequence[Known] = (
         text="not allowed in this deployment",
         reason="TLS is not terminated: TERMINATED_HTTPS is refused with 400",
     ),
+    Known(
+        test=r"LoadBalancerScenarioTest\.test_load_balancer_ipv[46]_CRUD_with_compute_flavor",
+        text=r"\nService: compute, Region: ",
+        reason="Not of this service: makes a size of virtual machines at a compute service first",
+    ),
+    Known(
+        test=r"LoadBalancerScenarioTest\.test_load_balancer_ipv6_CRUD$",
+        text=r"assertEqual\(self\.lb_member_vip_ipv6_net\[const\.ID\],",
+        reason="Not of this service: without Neutron the suite asks for one network and then looks for another one",
+    ),
 )
 
 SKIPS: Sequence[Known] = (
@@ -53,6 +63,11 @@ SKIPS: Sequence[Known] = (
         test="AmphoraAPITest",
         text="^Amphora tests only run with the amphora provider",
         reason="There are no amphorae, and the provider is called otherwise",
+    ),
+    Known(
+        test=r"_LC_backup_member_list",
+        text="^Skipped until bug: https://launchpad.net/bugs/2045803 is resolved",
+        reason="The suite skips it, whatever it is run against",
     ),
 )
 

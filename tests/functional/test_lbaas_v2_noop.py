@@ -9,6 +9,8 @@ from balancer.core.networks import networks_of
 from balancer.core.service import Service
 from tests.functional.lbaas_v2 import LbaasCase
 
+UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
 
 class NoopCase(LbaasCase):
     def setUp(self) -> None:
@@ -50,3 +52,34 @@ class TestStatuses(NoopCase):
             with self.subTest(key):
                 shown = self.show(path, key)
                 self.assertEqual(("ACTIVE", status), (shown["provisioning_status"], shown["operating_status"]))
+
+
+class TestNetworks(NoopCase):
+    def test_what_is_named_is_believed_and_the_rest_made_up(self) -> None:
+        names = ("vip_network_id", "vip_subnet_id", "vip_port_id")
+        for given in (names[:1], names[1:2], names[2:], names):
+            for address in ("198.18.33.33", "2001:db8:33:33:33:33:33:33", None):
+                wanted = {name: self.made_up() for name in given}
+                with self.subTest(wanted, address=address):
+                    fields = {"vip_subnet_id": None, **wanted} | ({"vip_address": address} if address else {})
+                    balancer = self.add_balancer(**fields)
+                    self.assertEqual(wanted, {name: balancer[name] for name in given})
+                    self.assertRegex(" ".join(balancer[name] for name in names), f"^{UUID} {UUID} {UUID}$")
+                    self.assertEqual(address or balancer["vip_address"], balancer["vip_address"])
+                    self.assertTrue(balancer["vip_address"])
+                    shown = self.settled(f"loadbalancers/{balancer['id']}", "loadbalancer")
+                    self.assertEqual(balancer["vip_address"], shown["vip_address"])
+                    self.remove(f"loadbalancers/{balancer['id']}")
+
+    def test_an_address_is_one_whatever_networks_are_named(self) -> None:
+        first, second = (self.add_balancer(vip_subnet_id=self.made_up(), vip_address="198.18.33.33") for _ in range(2))
+        for protocol in ("HTTP", "UDP", "SCTP"):
+            self.add_listener(first, protocol=protocol)
+        body = {"loadbalancer_id": second["id"], "protocol": "HTTP", "protocol_port": 80}
+        self.assertIn("198.18.33.33:80 is taken", self.refused(409, "POST", "listeners", {"listener": body}))
+        self.add_listener(second, protocol_port=81)
+        whole = {"vip_address": "198.18.33.33", "listeners": [{"protocol": "HTTP", "protocol_port": 80}]}
+        other = self.register(name="HAP-002", ip="192.0.2.11")
+        third = self.add_balancer(vip_subnet_id=self.made_up(), **whole)
+        with self.repository.read() as tx:
+            self.assertEqual(other, tx.load_balancer(third["id"].replace("-", "")).device_id)

@@ -51,7 +51,7 @@ class Keystone:
     def __enter__(self) -> Self:
         self._config.write_text(
             f"[DEFAULT]\nlog_file = {self.root / 'keystone-service.log'}\n"
-            f"[database]\nconnection = sqlite:///{self.root / 'keystone.sqlite'}\n"
+            f"[database]\nconnection = sqlite:///{self.root / 'keystone.sqlite'}?timeout=30\n"
             f"[cache]\n{self._cache}"
             "[identity]\npassword_hash_algorithm = bcrypt\npassword_hash_rounds = 4\n"
             + "".join(
