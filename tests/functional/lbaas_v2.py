@@ -26,10 +26,11 @@ class LbaasCase(ApiCase):
     """With a device of type dummy, and a subnet of each IP version."""
 
     device_type: ClassVar[str] = "dummy"
+    device_behaviour: ClassVar[str] = ""
 
     def setUp(self) -> None:
         super().setUp()
-        self.device_id = self.register(type=self.device_type, supports_ipv6=1)
+        self.device_id = self.register(type=self.device_type, supports_ipv6=1, behaviour=self.device_behaviour)
         self.network_id, self.subnet_id = self.add_subnet("203.0.113.0/24", "203.0.113.10", "203.0.113.250")
         _, self.subnet6_id = self.add_subnet("2001:db8::/64", "2001:db8::10", "2001:db8::ff", self.network_id)
 

@@ -238,6 +238,7 @@ class TestStatuses(LbaasCase):
         listener = self.add_listener(balancer)
         pool = self.add_pool(listener_id=listener["id"])
         unused = self.add_pool(loadbalancer_id=balancer["id"])
+        self.look()
         plain = self.add_member(pool)
         off = self.add_member(pool, address="198.51.100.2", admin_state_up=False)
         self.assertEqual(["OFFLINE"] * 3, [each["operating_status"] for each in (balancer, listener, pool)])

@@ -13,9 +13,7 @@ UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class NoopCase(LbaasCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.expect(200, "PUT", f"/devices/{self.device_id}", {"behaviour": "silent"})
+    device_behaviour = "silent"
 
     def _make_service(self) -> Service:
         placing = scheduler.from_names(self.settings.device_filters, self.settings.device_cost_functions, {})
@@ -38,6 +36,7 @@ class TestStatuses(NoopCase):
         listener = self.add_listener(balancer)
         pool = self.add_pool(listener_id=listener["id"])
         plain = self.add_member(pool)
+        off = self.add_member(pool, address="198.51.100.2", admin_state_up=False)
         self.add_monitor(other := self.add_pool(loadbalancer_id=balancer["id"]))
         checked = self.add_member(other)
         self.settled(f"loadbalancers/{balancer['id']}", "loadbalancer")
@@ -47,9 +46,10 @@ class TestStatuses(NoopCase):
             (f"listeners/{listener['id']}", "listener", "OFFLINE"),
             (f"pools/{pool['id']}", "pool", "OFFLINE"),
             (f"pools/{pool['id']}/members/{plain['id']}", "member", "NO_MONITOR"),
+            (f"pools/{pool['id']}/members/{off['id']}", "member", "NO_MONITOR"),
             (f"pools/{other['id']}/members/{checked['id']}", "member", "OFFLINE"),
         ):
-            with self.subTest(key):
+            with self.subTest(path):
                 shown = self.show(path, key)
                 self.assertEqual(("ACTIVE", status), (shown["provisioning_status"], shown["operating_status"]))
 

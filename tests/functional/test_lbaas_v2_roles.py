@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import tempfile
+import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
+from balancer.api.app import make_app
 from balancer.api.lbaas_v2.routes import table
 from balancer.api.middleware.context import ContextMiddleware
 from balancer.api.wsgi import operations
@@ -15,6 +20,7 @@ from tests.functional.case import Answer
 from tests.functional.lbaas_v2 import NO_UUID, V2, Body, LbaasCase
 from tests.functional.test_context import Token
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 OBSERVERS = {"reader", "member", "load-balancer_observer", "load-balancer_member"}
 ADMINS = {"admin", "load-balancer_admin"}
 # Right to the roles that have it in their own project, and in every project.
@@ -245,3 +251,32 @@ class TestRoles(LbaasCase):
         admin = Token(None, roles=("admin",))
         self.assertEqual(400, self.ask(admin, "POST", "loadbalancers", both).status)
         self.assertEqual(400, self.ask(admin, "POST", "loadbalancers", body).status)
+
+
+class TestOtherRules(LbaasCase):
+    """Those that the operator's guide shows for Octavia's own scheme."""
+
+    worker = False
+
+    def test_a_role_of_keystone_s_own_is_not_enough(self) -> None:
+        guide = (ROOT / "doc/source/operators-guide.rst").read_text(encoding="utf-8")
+        found = re.search(r"\.\. code-block:: yaml\n\n((?:   \w+: .*\n)+)", guide)
+        assert found is not None
+        rules = Path(self.enterContext(tempfile.TemporaryDirectory())) / "policy.yaml"
+        rules.write_text(textwrap.dedent(found[1]), encoding="utf-8")
+        self.app = ContextMiddleware(make_app(self.service, replace(self.settings, policy_file=str(rules))))
+        for role, reads, writes in (
+            ("reader", 403, 403),
+            ("member", 403, 403),
+            ("load-balancer_observer", 200, 403),
+            ("load-balancer_global_observer", 200, 403),
+            ("load-balancer_member", 200, 400),
+            ("load-balancer_admin", 200, 400),
+            ("admin", 200, 400),
+        ):
+            with self.subTest(role):
+                token = Token("foo", roles=(role,)).environ()
+                self.assertEqual(reads, self.call("GET", f"{V2}/loadbalancers", environ=token).status)
+                self.assertEqual(reads, self.call("GET", f"{V2}/providers", environ=token).status)
+                self.assertEqual(reads, self.call("GET", f"{V2}/quotas/foo", environ=token).status)
+                self.assertEqual(writes, self.call("POST", f"{V2}/loadbalancers", {}, environ=token).status)

@@ -302,8 +302,9 @@ def member(shown: Shown, item: Member) -> View:
 
 
 def _member_operating(shown: Shown, item: Member) -> OperatingStatus | None:
-    """Without a health monitor nothing is known of it, whatever was known before."""
-    if not item.admin_up:
+    """Without a health monitor nothing is known of it, whatever was known before; not even that it is switched off
+    as long as its device has never reported."""
+    if not item.admin_up and shown.statistics.sampled_at is not None:
         return OperatingStatus.OFFLINE
     monitored = any(pool.health_monitor_ids for pool in shown.tree.load_balancer.pools if item in pool.members)
     return status.member_operating_status(item, shown.statistics) if monitored else OperatingStatus.NO_MONITOR
