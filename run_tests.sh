@@ -69,7 +69,7 @@ trap 'exit 143' TERM HUP
 . tools/venv.sh
 
 if [ "$selection" != style ]; then
-    install_packages haproxy openssh-server sudo lighttpd curl iproute2 iputils-ping procps socat python3-venv \
+    install_packages haproxy openssh-server sudo lighttpd curl openssl iproute2 iputils-ping procps socat python3-venv \
         systemd debian-archive-keyring postgresql mariadb-server || exit 1
 fi
 

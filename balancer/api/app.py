@@ -6,7 +6,7 @@ from typing import cast
 
 from oslo_policy.policy import RuleDefault
 
-from balancer.api import health, metrics, policy, versions
+from balancer.api import health, identity, metrics, policy, versions
 from balancer.api.lbaas_v1 import routes as lbaas_v1
 from balancer.api.lbaas_v2 import routes as lbaas_v2
 from balancer.api.middleware.access import AccessLog
@@ -39,6 +39,7 @@ def table(service: Service, settings: Settings) -> Table:
         **lbaas_v1.table(service, settings),
         **neutron.table(service, settings),
         **balancer_table(service, settings),
+        **identity.table(),
     }
 
 

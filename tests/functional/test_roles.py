@@ -41,6 +41,8 @@ TAKES: Mapping[str, Mapping[str, str]] = {
     "/": {"GET": "public"},
     "/healthcheck": {"GET": "public"},
     "/metrics": {"GET": "admin"},
+    # Refused to all: it is Keystone's.
+    "/projects": {"GET": "public"},
     "/openapi.json": {"GET": "read"},
     "/devices": {"GET": "admin", "POST": "admin"},
     "/devices/{device_id}": {"GET": "admin", "PUT": "admin", "DELETE": "admin"},
@@ -72,6 +74,7 @@ TAKES: Mapping[str, Mapping[str, str]] = {
 LET_IN: Mapping[tuple[str, str], int] = {
     # No worker is there.
     ("GET", "/healthcheck"): 503,
+    ("GET", "/projects"): 403,
     # Nothing was deployed yet.
     ("GET", "/devices/{device_id}/deployments/{n}"): 404,
     # There can be one, and there is.
