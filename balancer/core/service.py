@@ -132,6 +132,9 @@ class Service:
             if new == old:
                 return old
             new = self._driver_for(new.type).validate_device(new)
+            if new.type.lower() != old.type.lower():
+                # The other driver would know nothing of what this one left there.
+                self._refuse_in_use(tx, old, "its type cannot be changed before they are gone", field="type")
             tx.save_device(new)
             if new.vip_ranges != old.vip_ranges:
                 # What projects no longer may have is for what comes, not for what is there.
@@ -150,7 +153,8 @@ class Service:
         with self._repository.write() as tx:
             device = tx.device(device_id)
             if not force:
-                self._refuse_in_use(tx, device)
+                advice = "?force=1 removes the device with them, and its configuration must then be cleaned by hand"
+                self._refuse_in_use(tx, device, advice)
             _send_back(tx, device)
             others = tx.delete_device(device_id)
         for each in others:
@@ -223,16 +227,17 @@ class Service:
             return tx.deployment(device_id, number)
 
     @staticmethod
-    def _refuse_in_use(tx: Transaction, device: Device) -> None:
+    def _refuse_in_use(tx: Transaction, device: Device, advice: str, *, field: str = "") -> None:
         there = tx.load_balancers(device_id=device.id, include_deleted=True)
         alive = sum(1 for balancer in there if not balancer.deleted)
-        advice = "?force=1 removes the device with them, and its configuration must then be cleaned by hand"
         if alive:
-            raise Conflict(f"Device {device.id} has {alive} load balancer(s); {advice}")
+            raise Conflict(f"Device {device.id} has {alive} load balancer(s); {advice}", field=field)
         if tx.leaving(device.id):
-            raise Conflict(f"Device {device.id} still runs load balancers that move to another device; {advice}")
+            raise Conflict(
+                f"Device {device.id} still runs load balancers that move to another device; {advice}", field=field
+            )
         if there or tx.reservations(device.id):
-            raise Conflict(f"Device {device.id} still runs load balancers that were deleted; {advice}")
+            raise Conflict(f"Device {device.id} still runs load balancers that were deleted; {advice}", field=field)
 
     def providers(self) -> dict[str, str]:
         """Device types in lower case, and what their drivers say of themselves."""

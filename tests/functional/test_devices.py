@@ -188,6 +188,17 @@ class TestRemoval(ApiCase):
         self.refuse(400, "DELETE", f"/devices/{device_id}?force=maybe", field="force")
         self.get(balancer)
 
+    def test_a_device_in_use_keeps_its_type(self) -> None:
+        path = f"/devices/{self.register()}"
+        balancer = self.create()
+        message = self.refuse(409, "PUT", path, {"type": "HAPROXY"}, field="type")
+        self.assertIn("1 load balancer", message)
+        # The same in other letters is no change.
+        self.expect(200, "PUT", path, {"type": "DUMMY"})
+        self.expect(204, "DELETE", balancer)
+        self.wait_for_the_worker()
+        self.assertEqual("HAPROXY", self.expect(200, "PUT", path, {"type": "HAPROXY"})["device"]["type"])
+
     def test_by_force_with_what_is_on_it(self) -> None:
         device_id = self.register()
         balancer = self.create(nodes=[NODE], virtualIps=[VIRTUAL_IP], healthMonitor=[{"type": "TCP"}])

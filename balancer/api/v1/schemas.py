@@ -100,7 +100,8 @@ DEVICE: Schema = {
             "format": "text",
             "minLength": 1,
             "maxLength": 64,
-            "description": "The driver, in any case: `HAPROXY`; `dummy` keeps everything in memory.",
+            "description": "The driver, in any case: `HAPROXY`; `dummy` keeps everything in memory. Stays as it is "
+            "while load balancers are on the device.",
         },
         "version": {
             "type": ["string", "integer"],
