@@ -117,6 +117,11 @@ def check(parts: Parts) -> None:
 
 def make_service(parts: Parts, notifier: Notifier) -> Service:
     settings = parts.settings
+    if settings.network.driver == "noop":
+        logging.getLogger(__name__).warning(
+            "[network] driver = noop: every network, subnet, port and address that somebody names is believed. This is "
+            "for trying out an API, and nothing that is made so goes to other devices than those of type dummy"
+        )
     placing = scheduler.from_names(
         settings.device_filters, settings.device_cost_functions, settings.device_cost_weights
     )

@@ -101,6 +101,12 @@ API_OPTS: tuple[cfg.Opt, ...] = (
         help="Requests worked on at once, those included that wait for a deployment; beyond: 503.",
     ),
     cfg.IntOpt(
+        "max_project_requests",
+        default=50,
+        min=0,
+        help="How many of max_requests may be those of one project; beyond: 503. 0: all.",
+    ),
+    cfg.IntOpt(
         "max_connections", default=1000, min=1, help="Connections of clients at once; more wait in the listen queue."
     ),
     cfg.FloatOpt(
@@ -284,6 +290,7 @@ class ApiSettings:
     deploy_wait_seconds: float = 10.0
     max_body_bytes: int = 1024 * 1024
     max_requests: int = 200
+    max_project_requests: int = 50
     max_connections: int = 1000
     request_timeout: float = 60.0
     client_timeout: float = 10.0

@@ -48,7 +48,9 @@ def make_app(service: Service, settings: Settings) -> Application:
     served = table(service, settings)
     rules = policy.Policy((rule for rule, _, _ in operations(served)), settings.policy_file)
     router = Router(served, {**v1.REQUIREMENTS, **lbaas_v2.REQUIREMENTS}, rules)
-    return AccessLog(Faults(SizeLimit(Concurrency(router, settings.api.max_requests), settings.api.max_body_bytes)))
+    limits = settings.api
+    bounded = Concurrency(router, limits.max_requests, limits.max_project_requests)
+    return AccessLog(Faults(SizeLimit(bounded, limits.max_body_bytes)))
 
 
 def policy_rules() -> list[RuleDefault]:

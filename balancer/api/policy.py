@@ -54,6 +54,12 @@ BASE: tuple[policy.RuleDefault, ...] = (
         "rule:own_reader or role:load-balancer_global_observer or role:load-balancer_quota_admin or rule:admin",
         "Who may look at a project's quotas.",
     ),
+    policy.RuleDefault(
+        "prometheus",
+        "rule:admin",
+        "Who may have PROMETHEUS listeners, which show the counters of all projects on a device; asked beside the rule "
+        "of the request.",
+    ),
     policy.RuleDefault("write_quota", "role:load-balancer_quota_admin or rule:admin", "Who may set quotas."),
 )
 
@@ -135,7 +141,12 @@ class Policy:
             raise Forbidden(REFUSAL)
         if not everywhere and project_id not in (None, own):
             raise Forbidden("This is another project's path")
-        return replace(caller, every_project=everywhere, admin=everywhere and self._allows("admin", caller, _ELSEWHERE))
+        return replace(
+            caller,
+            every_project=everywhere,
+            admin=everywhere and self._allows("admin", caller, _ELSEWHERE),
+            exports=self._allows("prometheus", caller, _ELSEWHERE if own is None else own),
+        )
 
     def _ask(self, name: str, caller: Caller, project_id: str) -> bool:
         credentials: dict[str, Any] = {"roles": sorted(caller.roles), "user_id": caller.user_id}

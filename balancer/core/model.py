@@ -529,10 +529,12 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadBalancerError:
-    """Why generation `generation` could not be deployed."""
+    """Why generation `generation` could not be deployed. `public`: the sentence speaks of the load balancer alone, not
+    of its device."""
 
     sentence: str
     generation: int
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -636,7 +638,7 @@ class Caller:
     """Who asks: the project of the request, the user, its roles in that project (lower case).
 
     `admin`: an administrator, who may do everything. `every_project`: may do what this request asks for in any project,
-    and on what belongs to none.
+    and on what belongs to none. `exports`: may let listeners show what a device counts for everybody.
     """
 
     project_id: str | None = None
@@ -644,6 +646,7 @@ class Caller:
     roles: frozenset[str] = frozenset()
     admin: bool = False
     every_project: bool = False
+    exports: bool = False
 
     def acts_in(self, project_id: str) -> bool:
         return self.acts_everywhere or self.project_id == project_id

@@ -118,7 +118,8 @@ class AddressPools:
 
 
 class NoNetworks:
-    """``noop``: believes every network, subnet and port, and makes an address up where none is named."""
+    """``noop``: believes every network, subnet and port, and makes an address up where none is named. What came about
+    so is for devices in memory."""
 
     def allot(self, tx: Transaction, caller: Caller, load_balancer: LoadBalancer, wanted: VirtualIp) -> VirtualIp:
         if wanted.address and not (wanted.network_id or wanted.subnet_id or wanted.port_id):
@@ -134,9 +135,12 @@ class NoNetworks:
         )
 
     def device_ids(self, tx: Transaction, load_balancer: LoadBalancer) -> frozenset[str] | None:
-        return None
+        if all(vip.port_id is None for vip in load_balancer.virtual_ips):
+            return None
+        return frozenset(device.id for device in tx.devices() if device.type.lower() == _IN_MEMORY)
 
 
+_IN_MEMORY = "dummy"
 _DRIVERS: Mapping[str, Callable[[], Networks]] = {"pools": AddressPools, "noop": NoNetworks}
 
 

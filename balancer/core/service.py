@@ -739,6 +739,8 @@ class Service:
     ) -> None:
         """What can be said before a device is chosen. Raises `Forbidden`, and `Conflict` for another project's address.
         Administrators pass."""
+        if not (caller.admin or caller.exports):
+            tenants.check_exports(balancer, before)
         if caller.acts_everywhere or (before is not None and _addresses(balancer) == _addresses(before)):
             return
         known = self._known(tx, balancer)

@@ -12,6 +12,7 @@ from balancer.core.model import (
     Device,
     Listener,
     LoadBalancer,
+    LoadBalancerError,
     Member,
     MovePhase,
     OperatingStatus,
@@ -88,26 +89,37 @@ def part_provisioning_status(load_balancer: LoadBalancer, part: Part, below: Ite
     return ProvisioningStatus.PENDING_UPDATE if pending else ProvisioningStatus.ACTIVE
 
 
-def load_balancer_reason(load_balancer: LoadBalancer, devices: Mapping[str, Device]) -> str:
+_TO_BE_ASKED = "administrators can see why"
+
+
+def error_reason(error: LoadBalancerError, *, whole: bool) -> str:
+    """`whole`: also what concerns the device, such as paths and addresses there; that is for administrators."""
+    if whole or error.public:
+        return error.sentence
+    return f"The device did not accept this, or could not be changed; {_TO_BE_ASKED}"
+
+
+def load_balancer_reason(load_balancer: LoadBalancer, devices: Mapping[str, Device], *, whole: bool) -> str:
     """Sentences on why the status is what it is, and on what could not be expressed; empty when all is said.
 
-    `devices` has those that it is on or comes from, as far as they are there, by their ids.
+    `devices` has those that it is on or comes from, as far as they are there, by their ids. `whole` as in
+    `error_reason`.
     """
     device = devices.get(load_balancer.device_id)
-    sentences = [*_move_sentences(load_balancer, devices), *load_balancer.notices]
+    sentences = [*_move_sentences(load_balancer, devices, whole=whole), *load_balancer.notices]
     if load_balancer.error is not None:
-        sentences.insert(0, load_balancer.error.sentence)
+        sentences.insert(0, error_reason(load_balancer.error, whole=whole))
     elif load_balancer.applied_generation < load_balancer.generation:
         if device is not None and device.admin_state is AdminState.MAINTENANCE:
             sentences.insert(0, "The device is in maintenance.")
         elif device is not None and device.error:
-            sentences.insert(0, device.error)
+            sentences.insert(0, device.error if whole else f"The device cannot be changed at present; {_TO_BE_ASKED}")
         elif device is not None and device.waiting_for:
             sentences.insert(0, f"It waits: {device.waiting_for}")
     return " ".join(sentence if sentence.endswith(".") else f"{sentence}." for sentence in sentences)
 
 
-def _move_sentences(load_balancer: LoadBalancer, devices: Mapping[str, Device]) -> list[str]:
+def _move_sentences(load_balancer: LoadBalancer, devices: Mapping[str, Device], *, whole: bool) -> list[str]:
     move = load_balancer.move
     if move is None:
         return []
@@ -126,6 +138,8 @@ def _move_sentences(load_balancer: LoadBalancer, devices: Mapping[str, Device]) 
         reason = "the device is in maintenance"
     elif status not in (DeviceStatus.UNREACHABLE, DeviceStatus.ERROR):
         return [sentence]
+    elif not whole:
+        reason = f"that cannot be done at present; {_TO_BE_ASKED}"
     return [f"{sentence}, and waits for that: {reason}"]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from balancer.config import FORBIDDEN_MEMBER_RANGES
-from balancer.core.model import AddressRange, AddressUse, Device, Host, LoadBalancer, VirtualIp
+from balancer.core.model import AddressRange, AddressUse, Device, Host, LoadBalancer, Protocol, VirtualIp
 from balancer.core.rules import WILDCARD, Address, say, wanted_addresses
 from balancer.exceptions import ConfigurationError, Forbidden
 
@@ -201,6 +201,16 @@ def check_chain(load_balancer: LoadBalancer, before: LoadBalancer | None, known:
             )
 
 
+def check_exports(load_balancer: LoadBalancer, before: LoadBalancer | None) -> None:
+    """Raises `Forbidden` (field ``protocol``) for a listener that would show what the device counts for everybody."""
+    old = set() if before is None else {each.id for each in before.listeners if each.protocol is Protocol.PROMETHEUS}
+    if any(each.protocol is Protocol.PROMETHEUS and each.id not in old for each in load_balancer.listeners):
+        raise Forbidden(
+            "A PROMETHEUS listener shows the counters of all projects on its device: it is for administrators",
+            field="protocol",
+        )
+
+
 # --- virtual IPs -----------------------------------------------------------------
 
 
@@ -257,9 +267,16 @@ def _is_wildcard(address: str) -> bool:
 def _open(vip: VirtualIp, device: Device) -> bool:
     if _is_wildcard(vip.address) or any(each in _meant(vip.address) for each in _parsed((device.endpoint.host,))):
         return False
-    if vip.port_id is not None and vip.subnet_id is not None:
+    if vip.port_id is not None and vip.subnet_id is not None and _is_ordinary(vip.address):
         return True
     return opens(vip.address, device.vip_ranges)
+
+
+def _is_ordinary(address: str) -> bool:
+    """Whether it is an address that a network could have, which not every network driver makes sure of."""
+    return not any(
+        each.is_loopback or each.is_link_local or each.is_multicast or each.is_unspecified for each in _meant(address)
+    )
 
 
 def opens(address: str, vip_ranges: Iterable[AddressRange]) -> bool:

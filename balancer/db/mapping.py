@@ -327,6 +327,7 @@ def load_balancer_values(balancer: LoadBalancer) -> Values:
         "deleted": balancer.deleted,
         "error_sentence": balancer.error.sentence if balancer.error else None,
         "error_generation": balancer.error.generation if balancer.error else None,
+        "error_public": balancer.error.public if balancer.error else False,
         "provider": balancer.provider,
         "flavor_id": balancer.flavor_id,
         "availability_zone": balancer.availability_zone,
@@ -414,7 +415,9 @@ def load_balancers_from(rows: Iterable[Row], children: Children) -> list[LoadBal
             deleted=row["deleted"],
             error=None
             if row["error_sentence"] is None
-            else LoadBalancerError(sentence=row["error_sentence"], generation=row["error_generation"]),
+            else LoadBalancerError(
+                sentence=row["error_sentence"], generation=row["error_generation"], public=row["error_public"]
+            ),
             notices=tuple(row["notices"]),
             provider=row["provider"],
             flavor_id=row["flavor_id"],
@@ -838,15 +841,18 @@ def deployment_from(row: Row) -> Deployment:
 # --- what a deployment changes -----------------------------------------------------------
 
 
-def applied_values(row: Row, deployed: LoadBalancer, applied: Applied, notices: tuple[str, ...]) -> Values:
+def applied_values(
+    row: Row, deployed: LoadBalancer, applied: Applied, notices: tuple[str, ...], *, public: bool
+) -> Values:
     """What a deployment of `deployed` makes of its stored `row`, which may be of a later generation by now, or on its
-    way to another device."""
+    way to another device. `public` is as in `LoadBalancerError`."""
     rejection = applied.rejected.get(deployed.id)
     values = {
         "applied_generation": row["applied_generation"],
         "applied_changed_at": row["applied_changed_at"],
         "error_sentence": row["error_sentence"],
         "error_generation": row["error_generation"],
+        "error_public": row["error_public"],
         "notices": list(notices),
     }
     # What was made ready without its addresses does not serve yet.
@@ -860,6 +866,7 @@ def applied_values(row: Row, deployed: LoadBalancer, applied: Applied, notices: 
     if row["error_generation"] is None or row["error_generation"] <= deployed.generation:
         values["error_sentence"] = rejection
         values["error_generation"] = None if rejection is None else deployed.generation
+        values["error_public"] = rejection is not None and public
     return values
 
 
@@ -867,8 +874,8 @@ def failed_values(row: Row, asked: LoadBalancer, sentence: str) -> Values:
     """What a failed deployment makes of the stored `row` of a load balancer that `asked` for it."""
     waited = asked.generation > row["applied_generation"]
     if waited and (row["error_generation"] is None or row["error_generation"] <= asked.generation):
-        return {"error_sentence": sentence, "error_generation": asked.generation}
-    return {"error_sentence": row["error_sentence"], "error_generation": row["error_generation"]}
+        return {"error_sentence": sentence, "error_generation": asked.generation, "error_public": False}
+    return {name: row[name] for name in ("error_sentence", "error_generation", "error_public")}
 
 
 def freed_reservations(

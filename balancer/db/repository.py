@@ -50,6 +50,7 @@ _DEPLOYMENT_COLUMNS = (
     "deleted",
     "error_sentence",
     "error_generation",
+    "error_public",
     "notices",
 )
 
@@ -261,7 +262,11 @@ class SqlRepository:
                 (
                     row,
                     mapping.applied_values(
-                        row, each, applied, (*candidate.notices.get(each.id, ()), *applied.notices.get(each.id, ()))
+                        row,
+                        each,
+                        applied,
+                        (*candidate.notices.get(each.id, ()), *applied.notices.get(each.id, ())),
+                        public=each.id in candidate.rejected,
                     ),
                 )
                 for each in spec.load_balancers

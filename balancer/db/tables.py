@@ -360,6 +360,7 @@ load_balancers = Table(
     _flag("deleted"),
     Column("error_sentence", sa.Text),
     Column("error_generation", sa.BigInteger),
+    _flag("error_public"),
     _json("notices"),
     Column("provider", sa.String(64)),
     Column("flavor_id", sa.String(32)),

@@ -120,7 +120,7 @@ class Steps(Suite):
 
     def reason(self, balancer_id: str) -> str:
         shown = self.service.load_balancer(ADMIN, "foo", balancer_id)
-        return load_balancer_reason(shown.tree.load_balancer, shown.devices)
+        return load_balancer_reason(shown.tree.load_balancer, shown.devices, whole=True)
 
     def state(self, balancer_id: str) -> str:
         """Status, phase, who runs it, who has the address: ``"ACTIVE CLEAR old+new new"``."""

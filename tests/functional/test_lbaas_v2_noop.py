@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from balancer.api.attributes import show_uuid
+from balancer.api.wsgi import CALLER
 from balancer.core import scheduler
-from balancer.core.model import new_id
+from balancer.core.model import Caller, new_id
 from balancer.core.networks import networks_of
 from balancer.core.service import Service
+from tests.functional.case import DEVICE, LOAD_BALANCER
 from tests.functional.lbaas_v2 import LbaasCase
 
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+TENANT = {CALLER: Caller(project_id="foo", user_id="someone", roles=frozenset({"member"}))}
 
 
 class NoopCase(LbaasCase):
@@ -28,6 +33,42 @@ class NoopCase(LbaasCase):
 
     def made_up(self) -> str:
         return show_uuid(new_id()) or ""
+
+
+class TestBelieving(NoopCase):
+    """What is believed goes to devices in memory, and is nothing that belongs to every host."""
+
+    def ask_for(self, address: str, **more: Any) -> int:
+        body = {"loadbalancer": {"vip_subnet_id": self.made_up(), "vip_address": address, **more}}
+        return self.call("POST", "/v2.0/lbaas/loadbalancers", body, environ=TENANT).status
+
+    def test_addresses_of_every_host_and_of_devices_are_not_given_to_projects(self) -> None:
+        for address in ("127.0.0.1", "169.254.169.254", "::1", "64:ff9b::127.0.0.1", "192.0.2.10"):
+            self.assertEqual(403, self.ask_for(address), address)
+        self.assertEqual(201, self.ask_for("192.0.2.99"))
+
+    def test_members_are_confined(self) -> None:
+        member = {"address": "127.0.0.1", "protocol_port": 80}
+        pool = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member]}
+        self.assertEqual(403, self.ask_for("192.0.2.99", pools=[pool]))
+
+    def test_nothing_goes_to_a_real_device(self) -> None:
+        fields = {
+            "type": "HAPROXY",
+            "ip": "127.0.0.1",
+            "port": "1",
+            "admin_state": "ENABLED",
+            "vip_ranges": ["192.0.2.0/24"],
+        }
+        real = self.expect(200, "POST", "/devices", {**DEVICE, **fields})["device"]["id"]
+        self.expect(200, "PUT", f"/devices/{self.device_id}", {"admin_state": "DRAINED"})
+        self.assertEqual(503, self.ask_for("192.0.2.99"))
+        body = {"loadbalancer": {"vip_subnet_id": self.made_up(), "vip_address": "192.0.2.99"}}
+        self.expect(503, "POST", "/v2.0/lbaas/loadbalancers", body)
+        # An address that is named without a network is taken as ever.
+        plain = {**LOAD_BALANCER, "virtualIps": [{"address": "192.0.2.98", "port": 80}]}
+        made = self.expect(202, "POST", "/foo/loadbalancers", plain)["loadbalancer"]["id"]
+        self.assertEqual(real, self.get(f"/foo/loadbalancers/{made}")["loadbalancer"]["device_id"])
 
 
 class TestStatuses(NoopCase):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from balancer.api.app import make_app
 from balancer.api.wsgi import CALLER
-from balancer.core.model import Caller, Observation
+from balancer.core.model import Applied, Caller, Candidate, Observation
 from balancer.db.leases import SqlLeases, make_owner
 from tests.functional.case import LOAD_BALANCER, ApiCase
 
@@ -109,7 +114,7 @@ class TestTenants(ApiCase):
         for address, word in (
             ("127.0.0.1", "127.0.0.0/8"),
             ("169.254.169.254", "169.254.0.0/16"),
-            ("::ffff:127.0.0.1", "127.0.0.0/8"),
+            ("64:ff9b::127.0.0.1", "127.0.0.0/8"),
             ("fd00:ec2::254", "fd00:ec2::254"),
             ("192.0.2.10", "device is managed"),
         ):
@@ -126,7 +131,7 @@ class TestTenants(ApiCase):
         balancer = self.get(path.replace("/foo", "/v2.0/lbaas"))["loadbalancer"]
         members = f"/v2.0/lbaas/pools/{balancer['pools'][0]['id']}/members"
         for fields, word in (
-            ({"address": "::ffff:7f00:1"}, "127.0.0.0/8"),
+            ({"address": "64:ff9b::7f00:1"}, "127.0.0.0/8"),
             ({"address": "198.51.100.2", "monitor_address": "169.254.169.254"}, "169.254.0.0/16"),
             ({"address": "198.51.100.2", "monitor_address": "192.0.2.10"}, "device is managed"),
         ):
@@ -148,7 +153,7 @@ class TestTenants(ApiCase):
         pool_id = self.get(first.replace("/foo", "/v2.0/lbaas"))["loadbalancer"]["pools"][0]["id"]
         for address, word in (
             ("203.0.113.5", "is a virtual IP"),
-            ("::ffff:203.0.113.5", "is a virtual IP"),
+            ("64:ff9b::203.0.113.5", "is a virtual IP"),
             ("203.0.113.6", "is a virtual IP"),
             ("198.51.100.77", "address of a device"),
             ("198.51.100.78", "device is managed"),
@@ -277,6 +282,59 @@ class TestTenants(ApiCase):
         self.assertEqual(409, self.ask("POST", "/bar/loadbalancers", taken, OTHER)[0])
         self.make_reconciler().reconcile(self.device_id)
         self.made(OTHER, virtualIps=[{**VIRTUAL_IP, "port": 81}])
+
+    def test_what_shows_everybodys_counters_is_for_administrators(self) -> None:
+        path = self.made(virtualIps=[VIRTUAL_IP])
+        balancer_id = self.get(path.replace("/foo", "/v2.0/lbaas"))["loadbalancer"]["id"]
+        subnet_id = self.subnet("198.51.100.64/28")
+        listener = {"protocol": "PROMETHEUS", "protocol_port": 9090}
+        body = {"listener": {**listener, "loadbalancer_id": balancer_id}}
+        whole = {"loadbalancer": {"vip_subnet_id": subnet_id, "listeners": [listener]}}
+        for where, what in (("listeners", body), ("loadbalancers", whole)):
+            before = self.rows()
+            status, told = self.ask("POST", f"/v2.0/lbaas/{where}", what)
+            self.assertEqual((403, before), (status, self.rows()))
+            self.assertIn("for administrators", told["faultstring"])
+        made = self.expect(201, "POST", "/v2.0/lbaas/listeners", body)["listener"]
+        # It may be switched off and on, and be removed.
+        change = {"listener": {"admin_state_up": False}}
+        self.assertEqual(200, self.ask("PUT", f"/v2.0/lbaas/listeners/{made['id']}", change)[0])
+        self.assertEqual(204, self.ask("DELETE", f"/v2.0/lbaas/listeners/{made['id']}")[0])
+        # A policy file may say otherwise.
+        file = Path(self.enterContext(tempfile.TemporaryDirectory())) / "policy.yaml"
+        file.write_text("prometheus: rule:write\n")
+        self.settings = replace(self.settings, policy_file=str(file))
+        self.app = make_app(self.service, self.settings)
+        self.assertEqual(201, self.ask("POST", "/v2.0/lbaas/listeners", body)[0])
+
+    def test_reasons_tell_projects_nothing_of_devices(self) -> None:
+        path = self.made(virtualIps=[VIRTUAL_IP])
+        internal = "/etc/haproxy/haproxy.cfg:12 at 192.0.2.10:22"
+        lease = SqlLeases(self.engine, make_owner(), 15).claim(self.device_id)
+        spec = self.repository.load_spec(self.device_id)
+        assert lease is not None and spec is not None
+        for retry in (5.0, None):
+            self.repository.record_failure(lease, spec, internal, retry_after=retry)
+            for where in ("", "/details"):
+                shown = self.get(path + where)
+                self.assertIn(internal, (shown.get("loadbalancer") or shown)["status_reason"])
+                status, told = self.ask("GET", path + where)
+                reason = (told.get("loadbalancer") or told)["status_reason"]
+                self.assertEqual((200, False), (status, internal in json.dumps(told)))
+                self.assertIn("administrators can see why", reason)
+            self.assertNotIn(internal, json.dumps(self.ask("GET", "/foo/loadbalancers")))
+            self.assertNotIn(internal, json.dumps(self.ask("PUT", path, {"description": f"again {retry}"})))
+            spec = self.repository.load_spec(self.device_id)
+            assert spec is not None
+        for public in (True, False):
+            rejected = {each.id: "a sentence on members" for each in spec.load_balancers}
+            blocks = dict.fromkeys(rejected, "")
+            candidate = Candidate(head="", blocks=blocks, digest="", rejected=rejected if public else {})
+            applied = Applied(plan="reload", sentence="", accepted_blocks=blocks, rejected={} if public else rejected)
+            self.repository.record_applied(lease, spec, candidate, applied)
+            self.assertIn("a sentence on members", self.get(path)["loadbalancer"]["status_reason"])
+            told = self.ask("GET", path)[1]["loadbalancer"]
+            self.assertEqual(("ERROR", public), (told["status"], "a sentence on members" in told["status_reason"]))
 
     def test_what_an_administrator_gave_may_stay(self) -> None:
         path = self.create(

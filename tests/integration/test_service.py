@@ -247,7 +247,8 @@ class TrafficThroughTheService(ServiceCase):
         return bool(info["applied_revision"] == info["desired_revision"])
 
     def test_failures_are_in_the_history(self) -> None:
-        bad = self.service.create(self.body(self.backends[0].port), status="ERROR")
+        others = [{"address": "127.0.0.1", "port": self.backends[1].port}]
+        bad = self.service.create(self.body(self.backends[0].port, nodes=others), status="ERROR")
         newest = self.call("GET", f"/devices/{self.device_id}/deployments?limit=1")["deployments"][0]
         self.assertIn(str(self.backends[0].port), newest["rejected"][bad])
         self.assertNotIn(self.host.password or "-", str(newest))
@@ -281,7 +282,8 @@ class Failures(ServiceCase):
     def test_a_busy_port_of_the_host_marks_its_load_balancer_alone(self) -> None:
         good = free_port()
         self.service.create(self.body(good))
-        bad = self.service.create(self.body(self.backends[0].port), status="ERROR")
+        others = [{"address": "127.0.0.1", "port": self.backends[1].port}]
+        bad = self.service.create(self.body(self.backends[0].port, nodes=others), status="ERROR")
         reason = self.call("GET", f"/foo/loadbalancers/{bad}")["loadbalancer"]["status_reason"]
         self.assertIn(str(self.backends[0].port), reason)
         self.assertEqual(fetch(good).status, 200)

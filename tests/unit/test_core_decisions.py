@@ -167,15 +167,17 @@ class Status(unittest.TestCase):
         there = device(error="Connection refused.")
         waiting = tree(device_id=there.id, notices=("Rates are not limited.",)).load_balancer
         self.assertEqual(
-            status.load_balancer_reason(waiting, {there.id: there}), "Connection refused. Rates are not limited."
+            status.load_balancer_reason(waiting, {there.id: there}, whole=True),
+            "Connection refused. Rates are not limited.",
         )
         applied = replace(waiting, applied_generation=1, notices=())
-        self.assertEqual(status.load_balancer_reason(applied, {there.id: there}), "")
+        self.assertEqual(status.load_balancer_reason(applied, {there.id: there}, whole=True), "")
         resting = replace(there, admin_state=AdminState.MAINTENANCE)
-        self.assertIn("maintenance", status.load_balancer_reason(waiting, {there.id: resting}))
+        self.assertIn("maintenance", status.load_balancer_reason(waiting, {there.id: resting}, whole=True))
         busy = replace(there, error=None, waiting_for="many workers are busy")
-        self.assertIn("It waits: many workers are busy.", status.load_balancer_reason(waiting, {there.id: busy}))
-        self.assertEqual(status.load_balancer_reason(applied, {there.id: busy}), "")
+        reason = status.load_balancer_reason(waiting, {there.id: busy}, whole=True)
+        self.assertIn("It waits: many workers are busy.", reason)
+        self.assertEqual(status.load_balancer_reason(applied, {there.id: busy}, whole=True), "")
 
     def test_device(self) -> None:
         self.assertEqual(status.device_status(device())[0], "UNKNOWN")

@@ -142,7 +142,7 @@ class Answers(unittest.TestCase):
         ):
             balancer = replace(at(NEW, phase), applied_generation=1)
             for there, word in ((OLD, None), (away, "Connection refused"), (resting, "maintenance")):
-                reason = status.load_balancer_reason(balancer, {NEW.id: NEW, OLD.id: there})
+                reason = status.load_balancer_reason(balancer, {NEW.id: NEW, OLD.id: there}, whole=True)
                 self.assertIn(said, reason)
                 self.assertIn(OLD.id, reason)
                 if word is not None:

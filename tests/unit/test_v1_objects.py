@@ -289,11 +289,11 @@ class TestOtherDialects(unittest.TestCase):
     MONITOR = HealthMonitor(id="e" * 32, project_id="p", type=MonitorType.TLS_HELLO, delay=1.5, timeout=1)
 
     def test_reads_are_total(self) -> None:
-        nothing = views.details(tree(), {}, Statistics())
+        nothing = views.details(tree(), {}, Statistics(), whole=True)
         self.assertEqual([], nothing["nodes"])
         listeners = (self.LISTENER, replace(self.LISTENER, id="d" * 32, virtual_ip_ids=("b" * 32,)))
         full = replace(tree(pools=self.POOLS, virtual_ips=self.VIPS, listeners=listeners), monitors=(self.MONITOR,))
-        view = views.details(full, {}, Statistics())
+        view = views.details(full, {}, Statistics(), whole=True)
         self.assertEqual("SOURCE_IP_PORT", view["algorithm"])
         self.assertEqual(2, len(view["nodes"]))
         self.assertEqual(2, len(view["sessionPersistence"]))

@@ -48,7 +48,8 @@ def _statuses(shown: Shown, part: Any, below: Iterable[Any] = ()) -> View:
 
 def _reason(balancer: LoadBalancer, provisioning: ProvisioningStatus) -> str | None:
     failed = provisioning is ProvisioningStatus.ERROR and balancer.error is not None
-    return balancer.error.sentence if failed and balancer.error else None
+    # Without what is for administrators: they have the balancer API.
+    return status.error_reason(balancer.error, whole=False) if failed and balancer.error else None
 
 
 # --- vips -----------------------------------------------------------

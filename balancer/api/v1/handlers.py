@@ -126,11 +126,11 @@ class Handlers:
     # --- load balancers ------------------------------------------------------------------------
 
     def list_load_balancers(self, request: Request) -> webob.Response:
-        return _listed(self._service.load_balancers(request.caller, request.part("tenant"), _page(request)))
+        return _listed(request, self._service.load_balancers(request.caller, request.part("tenant"), _page(request)))
 
     def find_load_balancers(self, request: Request) -> webob.Response:
         shown = self._service.load_balancers(request.caller, request.part("tenant"))
-        return _listed([each for each in shown if views.serves_vm(each.tree, request.part("vm_id"))])
+        return _listed(request, [each for each in shown if views.serves_vm(each.tree, request.part("vm_id"))])
 
     def create_load_balancer(self, request: Request) -> webob.Response:
         offered = self._service.capabilities(request.caller)
@@ -142,11 +142,11 @@ class Handlers:
         )
 
     def show_load_balancer(self, request: Request) -> webob.Response:
-        return reply(b'{"loadbalancer": %b}' % _load_balancer(self._shown(request)))
+        return reply(b'{"loadbalancer": %b}' % _load_balancer(self._shown(request), request.caller.admin))
 
     def show_details(self, request: Request) -> webob.Response:
         shown = self._shown(request)
-        return reply(views.details(shown.tree, shown.devices, shown.statistics))
+        return reply(views.details(shown.tree, shown.devices, shown.statistics, whole=request.caller.admin))
 
     def show_statistics(self, request: Request) -> webob.Response:
         if request.flag("refresh"):
@@ -311,18 +311,19 @@ class Handlers:
         return self._service.wait(request.caller, tree, self._wait_seconds)
 
     def _accepted(self, request: Request, tree: Tree) -> webob.Response:
-        view = views.accepted(tree, self._service.devices_of(tree))
+        view = views.accepted(tree, self._service.devices_of(tree), whole=request.caller.admin)
         return _marked(request, reply({"loadbalancer": view}, HTTPStatus.ACCEPTED))
 
 
 @lru_cache(maxsize=5000)
-def _load_balancer(shown: Shown) -> bytes:
+def _load_balancer(shown: Shown, whole: bool) -> bytes:
     """Its JSON. What is shown is the same object as long as it is the same."""
-    return to_json(views.load_balancer(shown.tree, shown.devices, shown.statistics))
+    return to_json(views.load_balancer(shown.tree, shown.devices, shown.statistics, whole=whole))
 
 
-def _listed(shown: list[Shown]) -> webob.Response:
-    return reply(b'{"loadbalancers": [%b]}' % b", ".join(map(_load_balancer, shown)))
+def _listed(request: Request, shown: list[Shown]) -> webob.Response:
+    views_ = (_load_balancer(each, request.caller.admin) for each in shown)
+    return reply(b'{"loadbalancers": [%b]}' % b", ".join(views_))
 
 
 def _page(request: Request) -> Page:

@@ -154,37 +154,37 @@ def quota(limits: Quotas, used: Mapping[QuotaResource, int]) -> View:
 # --- load balancers ----------------------------------------------------------------------------
 
 
-def _status(tree: Tree, devices: Mapping[str, Device]) -> View:
+def _status(tree: Tree, devices: Mapping[str, Device], *, whole: bool) -> View:
     balancer = tree.load_balancer
     return {
         "status": load_balancer_status(balancer).value,
-        "status_reason": load_balancer_reason(balancer, devices),
+        "status_reason": load_balancer_reason(balancer, devices, whole=whole),
     }
 
 
-def accepted(tree: Tree, devices: Mapping[str, Device]) -> View:
+def accepted(tree: Tree, devices: Mapping[str, Device], *, whole: bool) -> View:
     """The short reply to a create and an update."""
-    return {"id": tree.load_balancer.id, **_status(tree, devices)}
+    return {"id": tree.load_balancer.id, **_status(tree, devices, whole=whole)}
 
 
-def load_balancer(tree: Tree, devices: Mapping[str, Device], seen: Statistics) -> View:
-    """`devices` as from `Service.devices_of`."""
+def load_balancer(tree: Tree, devices: Mapping[str, Device], seen: Statistics, *, whole: bool) -> View:
+    """`devices` as from `Service.devices_of`. `whole`: with what is for administrators."""
     balancer = tree.load_balancer
     pool = balancer.pools[0] if balancer.pools else None
     return {
         **objects.BALANCER.view(Balancer(balancer, pool)),
         "device_id": balancer.device_id,
         "tenant_id": balancer.project_id,
-        **_status(tree, devices),
+        **_status(tree, devices, whole=whole),
         "operating_status": _operating(load_balancer_operating_status(balancer, seen)),
         "deployed": _deployed(tree),
         **_times(balancer),
     }
 
 
-def details(tree: Tree, devices: Mapping[str, Device], seen: Statistics) -> View:
+def details(tree: Tree, devices: Mapping[str, Device], seen: Statistics, *, whole: bool) -> View:
     return {
-        **load_balancer(tree, devices, seen),
+        **load_balancer(tree, devices, seen, whole=whole),
         "nodes": nodes(tree, seen),
         "virtualIps": virtual_ips(tree, seen),
         "healthMonitor": health_monitors(tree),

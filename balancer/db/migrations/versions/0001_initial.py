@@ -221,6 +221,7 @@ def upgrade() -> None:
         sa.Column("deleted", sa.Boolean(), nullable=False),
         sa.Column("error_sentence", sa.Text(), nullable=True),
         sa.Column("error_generation", sa.BigInteger(), nullable=True),
+        sa.Column("error_public", sa.Boolean(), nullable=False),
         sa.Column("notices", LONG_TEXT, nullable=False),
         sa.Column("provider", sa.String(length=64), nullable=True),
         sa.Column("flavor_id", sa.String(length=32), nullable=True),
