@@ -202,6 +202,7 @@ _V1_TYPES: Mapping[type[exceptions.BalancerError], str] = {
 }
 _V1_TYPES_OF_FIELDS: Mapping[tuple[type[exceptions.BalancerError], str], str] = {
     (exceptions.InvalidInput, "provider"): "ServiceProviderNotFound",
+    (exceptions.InvalidInput, "limit"): "BadRequest",
     (exceptions.Conflict, "members"): "MemberExists",
     (exceptions.Conflict, "address"): "IpAddressInUse",
     (exceptions.Conflict, "virtual_ips"): "IpAddressInUse",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -64,6 +64,14 @@ class Listing:
         page = self._cut(found, told_apart)
         views = [choose(item.view, self.fields) for item in page]
         return views, self._links(page, url, told_apart)
+
+    def once(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Those that are asked for, and of several with one id the first."""
+        seen = set()
+        for item in filter(self._matches, items):
+            if item.view["id"] not in seen:
+                seen.add(item.view["id"])
+                yield item
 
     def _matches(self, item: Item) -> bool:
         return (

@@ -394,6 +394,9 @@ def _only_user(tree: Tree, monitor_id: str) -> Pool:
     users = [pool for pool in tree.load_balancer.pools if monitor_id in pool.health_monitor_ids]
     if len(users) != 1 or monitor_id in tree.shared:
         raise Conflict(f"Health monitor {monitor_id} is shared by several pools: change it in the API of LBaaS v1")
+    owners = {each.project_id for each in tree.monitors if each.id == monitor_id}
+    if owners - {tree.load_balancer.project_id}:
+        raise Conflict(f"Health monitor {monitor_id} is another project's, and an administrator gave it to this pool")
     return users[0]
 
 

@@ -1000,10 +1000,10 @@ def _own_monitor(tx: Transaction, caller: Caller, monitor_id: str) -> HealthMoni
 
 
 def _delete_monitors(tx: Transaction, old: Tree, new: Tree) -> None:
-    """Those that are no longer used; after the load balancer was saved without them."""
+    """Those that are no longer used; after the load balancer was saved without them. Another project's stays."""
     kept = {*old.shared, *(monitor.id for monitor in (*new.monitors, *new.released))}
     for monitor in old.monitors:
-        if monitor.id in kept:
+        if monitor.id in kept or monitor.project_id != new.load_balancer.project_id:
             continue
         with contextlib.suppress(NotFound):
             # From here on nobody else begins to use it, and whoever just did keeps it.

@@ -507,14 +507,14 @@ class SqlTransaction:
             self._connection.execute(update(load_balancers).where(*_key_conditions(load_balancers)), values)
 
     def purge_load_balancers(self, ids: Sequence[str]) -> None:
-        """Remove rows for good, with all below them, what was counted for them and the monitors that nothing else
-        uses. Their reservations are not touched."""
+        """Remove rows for good, with all below them, what was counted for them and the monitors of their project that
+        nothing else uses. Their reservations are not touched."""
         self._seen.clear()
         for batch in _batches(ids):
             used = (
                 select(pool_health_monitors.c.health_monitor_id)
-                .join(pools, pools.c.id == pool_health_monitors.c.pool_id)
-                .where(pools.c.load_balancer_id.in_(batch))
+                .select_from(pool_health_monitors.join(health_monitors).join(pools).join(load_balancers))
+                .where(pools.c.load_balancer_id.in_(batch), health_monitors.c.project_id == load_balancers.c.project_id)
                 .distinct()
             )
             monitor_ids = self._connection.scalars(used).all()

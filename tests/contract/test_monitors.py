@@ -25,7 +25,7 @@ from balancer.core.model import (
 from balancer.core.reconciler import Reconciler
 from balancer.core.service import Service
 from balancer.drivers.registry import Registry
-from balancer.exceptions import InUse, NotFound, NotOwned, OverQuota
+from balancer.exceptions import Conflict, InUse, NotFound, NotOwned, OverQuota
 from tests.contract.databases import DatabaseCase, Mariadb, Postgresql, SqliteFile
 from tests.contract.test_deployments import at_once
 from tests.unit.objects import device, monitor, tree
@@ -131,6 +131,23 @@ class MonitorsContract(Suite):
         ):
             with self.assertRaises(NotOwned):
                 call()
+
+    def test_one_of_another_project_is_left_to_that(self) -> None:
+        theirs = self.service.monitors.add(ADMIN, monitor(project_id="bar"))
+        for leave in (
+            lambda: self.change(self.trees[0], changes.remove_monitor(theirs.id)),
+            lambda: self.service.delete(ADMIN, "foo", self.trees[0].load_balancer.id),
+        ):
+            self.associate(self.trees[0], theirs)
+            for refused in (
+                changes.remove_only_monitor(theirs.id),
+                changes.change_monitor(theirs.id, partial(delay, 9.0)),
+            ):
+                with self.assertRaises(Conflict):
+                    self.change(self.trees[0], refused)
+            leave()
+            self.reconciler.reconcile(self.devices[0].id)
+            self.assertEqual(theirs, self.service.monitors.one(ADMIN, theirs.id).monitor)
 
     def test_quotas_count_it_once(self) -> None:
         self.service.set_quotas(ADMIN, "foo", {QuotaResource.HEALTH_MONITOR: 1})

@@ -356,7 +356,10 @@ class TestTogether(LbaasV1Case):
         for pool in pools:
             (shown,) = self.listed(f"healthmonitors?pool_id={pool['id']}")
             self.assertEqual((9, "201"), (shown["delay"], shown["expected_codes"]))
-        # Not so in LBaaS v2, where a monitor is of one pool.
+        # Not so in LBaaS v2, where a monitor is of one pool: that which had it first.
+        (shown,) = self.listed("healthmonitors")
+        self.assertEqual([{"id": pools[0]["id"]}], shown["pools"])
+        self.assertEqual(shown, self.show(f"healthmonitors/{monitor['id']}", "healthmonitor"))
         self.refused(409, "PUT", f"healthmonitors/{monitor['id']}", {"healthmonitor": {"delay": 10}})
         self.refused(409, "DELETE", f"healthmonitors/{monitor['id']}")
         self.drop(f"pools/{pools[0]['id']}")
@@ -625,6 +628,16 @@ class TestStatuses(LbaasV1Case):
             self.assertEqual("DOWN", self.until_active(path)["status"])
             self.change(path, admin_state_up=True)
             self.assertEqual("ACTIVE", self.until_active(path)["status"])
+        (balancer,) = self.listed("loadbalancers")
+        self.put(f"loadbalancers/{balancer['id']}", "loadbalancer", admin_state_up=False)
+        for path in (f"members/{member['id']}", f"vips/{vip['id']}", f"pools/{pool['id']}"):
+            self.assertEqual("DOWN", self.until_active(path)["status"])
+        self.put(f"loadbalancers/{balancer['id']}", "loadbalancer", admin_state_up=True)
+        node = f"/default/loadbalancers/{balancer['id']}/nodes/{member['id']}"
+        self.expect(200, "PUT", f"{node}/outofservice")
+        self.assertEqual("DOWN", self.until_active(f"members/{member['id']}")["status"])
+        self.expect(200, "PUT", f"{node}/inservice")
+        self.assertEqual("ACTIVE", self.until_active(f"members/{member['id']}")["status"])
         self.drop(f"vips/{vip['id']}")
         self.drop(f"pools/{pool['id']}")
         self.assertEqual([], self.all("members"))

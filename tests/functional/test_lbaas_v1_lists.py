@@ -132,4 +132,4 @@ class TestLists(LbaasV1Case):
         self.assertEqual(("bac", {"previous"}), (self.page("?limit=9")[0], set(self.page("?limit=9")[1])))
         self.assertEqual(("", {}), self.page(f"?limit=1&marker={NO_UUID}"))
         for query in ("?limit=-1", "?limit=many"):
-            self.no(400, "GET", f"pools{query}")
+            self.no(400, "GET", f"pools{query}", kind="BadRequest")

@@ -198,6 +198,18 @@ class TestWhatThereIs(LbaasCase):
         self.assertEqual([{"alias": "lbaasv2"}], fields)
         self.refused(404, "GET", "../extensions/router")
 
+    def test_the_core_resources(self) -> None:
+        for path in ("/v2.0/", "/v2.0", "/v2"):
+            found = self.get(path)["resources"]
+            self.assertEqual(["network", "subnet", "port"], [each["name"] for each in found])
+            for each in found:
+                (link,) = each["links"]
+                self.assertEqual(f"http://localhost{path.rstrip('/')}/{each['collection']}", link["href"])
+        self.app = ContextMiddleware(self.app)
+        for role, status in (("reader", 200), ("other", 403)):
+            answer = self.call("GET", "/v2.0/", environ=Token("foo", roles=(role,)).environ())
+            self.assertEqual(status, answer.status)
+
     def test_service_providers(self) -> None:
         self.register(**{**DEVICE, "name": "other", "ip": "192.0.2.99"})
         providers = self.get("/v2.0/service-providers")["service_providers"]

@@ -19,6 +19,7 @@ from balancer.core.model import (
     Member,
     OperatingStatus,
     Pool,
+    Rotation,
     SessionPersistence,
     VirtualIp,
 )
@@ -41,7 +42,7 @@ def _statuses(shown: Shown, part: Any, below: Iterable[Any] = ()) -> View:
     balancer = shown.tree.load_balancer
     provisioning = part_provisioning_status(balancer, part, below)
     text: str = provisioning.value
-    if provisioning is ProvisioningStatus.ACTIVE and not part.admin_up:
+    if provisioning is ProvisioningStatus.ACTIVE and not (part.admin_up and balancer.admin_up):
         text = DOWN
     return {"status": text, "status_description": _reason(balancer, provisioning)}
 
@@ -148,6 +149,8 @@ def member(shown: Shown, item: Member) -> View:
     balancer = shown.tree.load_balancer
     owner = next(each for each in balancer.pools if item in each.members)
     statuses = _statuses(shown, item)
+    if statuses["status"] == ACTIVE and item.rotation is Rotation.OUT:
+        statuses["status"] = DOWN
     seen = status.member_operating_status(item, shown.statistics)
     if statuses["status"] == ACTIVE and owner.health_monitor_ids and seen is OperatingStatus.ERROR:
         statuses["status"] = INACTIVE

@@ -187,7 +187,11 @@ class Handlers:
                 stored = kind.resource.stored(equal)
             project_id = equal.get("project_id", equal.get("tenant_id"))
             found = self._service.readable(request.caller, project_id=project_id, kind=of, equal=stored)
-            return _listed(request, kind, wanted, (item for shown in found for item in _items(kind, shown)))
+            items: Iterable[Item] = (item for shown in found for item in _items(kind, shown))
+            if kind is HEALTH_MONITOR:
+                # One may be of several load balancers; it is shown as the first one has it.
+                items = wanted.once(items)
+            return _listed(request, kind, wanted, items)
 
         return answer
 

@@ -175,6 +175,22 @@ class Handlers:
 
     # --- what there is --------------------------------------------------------------
 
+    def list_resources(self, request: Request) -> webob.Response:
+        """Of Neutron's core, as far as it is here."""
+        found = (schemas.NETWORK, schemas.SUBNET, schemas.PORT)
+        return reply(
+            {
+                "resources": [
+                    {
+                        "name": each.name,
+                        "collection": each.plural,
+                        "links": [{"rel": "self", "href": f"{request.path_url.rstrip('/')}/{each.plural}"}],
+                    }
+                    for each in found
+                ]
+            }
+        )
+
     def list_extensions(self, request: Request) -> webob.Response:
         return _listed(request, schemas.EXTENSION, (Item(view=each) for each in extensions.shown()), told_apart="alias")
 

@@ -18,6 +18,7 @@ read, admin, read_quota, write_quota = (Guard("network", default) for default in
 def table(service: Service, settings: Settings) -> Table:
     does = Handlers(service)
     return {
+        "/{api}": {"GET": read("resource:get_all", does.list_resources)},
         "/{api}/networks": {
             "GET": read("network:get_all", does.list_networks),
             "POST": admin("network:post", does.create_network),
