@@ -37,7 +37,7 @@ from balancer.core.model import (
 )
 from balancer.core.ports import NOTHING_DEPLOYED
 from balancer.core.statistics import ZERO, add
-from balancer.exceptions import InvalidInput, LaterOwner, TerminalDeviceError, TransientDeviceError
+from balancer.exceptions import InvalidInput, LaterOwner, NotYet, TerminalDeviceError, TransientDeviceError
 
 _VERSION = "1.0"
 # The usual ones of Octavia. They change nothing.
@@ -64,8 +64,9 @@ class _Memory:
 
 class FakeDriver:
     """A device's extra ``behaviour`` makes it misbehave: ``unreachable`` and ``broken`` fail every deployment, for the
-    time being or until somebody changes it; ``reject:ID`` refuses that load balancer, and ``dead:ID`` has that member
-    fail its checks. One that is ``silent`` deploys and never tells what runs. Traffic is what `serve` says."""
+    time being or until somebody changes it; ``busy`` puts each off; ``reject:ID`` refuses that load balancer, and
+    ``dead:ID`` has that member fail its checks. One that is ``silent`` deploys and never tells what runs. Traffic is
+    what `serve` says."""
 
     name = "dummy"
     description = "A device in memory for trying out the API."
@@ -83,8 +84,11 @@ class FakeDriver:
 
     def validate_device(self, device: Device) -> Device:
         behaviour = _behaviour(device)
-        if behaviour not in ("", "unreachable", "broken", "silent") and not behaviour.startswith(("reject:", "dead:")):
-            raise InvalidInput("behaviour must be unreachable, broken, silent, reject:ID or dead:ID", field="behaviour")
+        words = ("", "unreachable", "broken", "busy", "silent")
+        if behaviour not in words and not behaviour.startswith(("reject:", "dead:")):
+            raise InvalidInput(
+                "behaviour must be unreachable, broken, busy, silent, reject:ID or dead:ID", field="behaviour"
+            )
         return device
 
     def render(self, spec: DeviceSpec) -> Candidate:
@@ -134,6 +138,8 @@ class FakeDriver:
             raise TransientDeviceError("the device in memory pretends to be unreachable")
         if behaviour == "broken":
             raise TerminalDeviceError("the device in memory pretends to be broken")
+        if behaviour == "busy":
+            raise NotYet("the device in memory pretends to be busy", seconds=0.2)
         blocks, rejected = dict(candidate.blocks), dict(candidate.rejected)
         refused = behaviour.removeprefix("reject:")
         if refused in blocks:

@@ -76,6 +76,20 @@ class TestStatus(ApiCase):
         self.wait_for(path, "status", "ACTIVE")
         self.wait_for(device, "status", "ONLINE")
 
+    def test_what_a_deployment_waits_for(self) -> None:
+        device = f"/devices/{self.register(behaviour='busy')}"
+        answer = self.call("POST", "/foo/loadbalancers", LOAD_BALANCER, headers={"Prefer": "respond-async"})
+        path = f"/foo/loadbalancers/{answer.json['loadbalancer']['id']}"
+        self.wait_for(path, "status_reason", "It waits: the device in memory pretends to be busy.")
+        self.assertEqual("BUILD", self.get(path)["loadbalancer"]["status"])
+        shown = self.get(f"{device}/info")["device"]
+        self.assertEqual(("ONLINE", None, None), (shown["status"], shown["deployment_error"], shown["last_deployment"]))
+        self.assertIn("a deployment waits: the device in memory pretends to be busy", shown["status_reason"])
+        self.expect(200, "PUT", device, {"behaviour": ""})
+        self.wait_for(path, "status", "ACTIVE")
+        self.assertEqual("", self.get(path)["loadbalancer"]["status_reason"])
+        self.assertNotIn("waits", self.get(f"{device}/info")["device"]["status_reason"])
+
     def test_a_real_driver_and_a_closed_port(self) -> None:
         with socket.socket() as closed:
             # Bound, so that nobody else takes it, but not listening.

@@ -613,8 +613,8 @@ class TestInterrupted(DeployingCase):
             action=Action.RELOAD,
             has_block=True,
         )
-        argv = deploy._argv(device, state, deploy.means(state, device, ""), order, 5)
-        told = deploy._order_line(order) + content + deploy._note(order)
+        how = deploy.means(state, device, "")
+        argv, told = deploy._argv(device, state, how, 5), deploy._told(state, how, order)
         return argv, told, f"go 0 {' '.join(str(each.pid) for each in state.processes)}\n".encode()
 
     def installed(self, host: Host, device_id: str, content: bytes) -> Pool:

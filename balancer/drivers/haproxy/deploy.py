@@ -302,14 +302,14 @@ def deploy(
     Raises `Changed`, `LeaseLost`, `TransientDeviceError`, `TerminalDeviceError`, and what the two raise.
     """
     began = time.monotonic()
-    argv, longest = _argv(device, host, how, order, timeout), timeout + _GRACE + 1
+    argv, longest = _argv(device, host, how, timeout), timeout + _GRACE + 1
     session = spare.take(argv, longest) if spare is not None else None
     session = session or connection.session(argv, timeout=longest)
     try:
         _read_greeting(session, connection.where)
         # When the step has ended already, what it said is still there to be read.
         with contextlib.suppress(TransientDeviceError):
-            session.write(_order_line(order) + (order.content or b"") + _note(order))
+            session.write(_told(host, how, order))
         states = None
         if not order.trial:
             check()
@@ -375,7 +375,7 @@ class Spare:
 
     def __init__(self, connection: Connection, device: Device, host: HostState, how: Means, *, timeout: float) -> None:
         self._connection = connection
-        self._argv = _argv(device, host, how, None, timeout)
+        self._argv = _argv(device, host, how, timeout)
         self._session: Session | None = None
         self._thread = threading.Thread(target=self._open, name=f"spare-{device.id[:8]}", daemon=True)
         self._thread.start()
@@ -401,9 +401,7 @@ class Spare:
 _WAITING = 'echo balancer-deploy 1 && read -r order && exec timeout -k "$1" "$2" /bin/sh -c "$3" balancer $order'
 
 
-def _argv(device: Device, host: HostState, how: Means, order: Order | None, timeout: float) -> list[str]:
-    """`order` None: one that changes no addresses."""
-    before, after = ((), ()) if order is None else (order.before, order.after)
+def _argv(device: Device, host: HostState, how: Means, timeout: float) -> list[str]:
     values = {
         "config": host.path,
         "given": config_of(device),
@@ -412,10 +410,9 @@ def _argv(device: Device, host: HostState, how: Means, order: Order | None, time
         "operand": how.operand,
         "keep": _yes(how.keep_mode),
         "direct": _yes(how.sudo["write"] is None),
-        "moves": _yes(bool(before or after)),
     }
     settings = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
-    functions = rights.shell_functions(how.steps, sudo=how.sudo) + _address_functions(host, how, before, after)
+    functions = rights.shell_functions(how.steps, sudo=how.sudo)
     return ["/bin/sh", "-c", _WAITING, "balancer", str(_GRACE), str(timeout), settings + functions + _DEPLOY]
 
 
@@ -423,26 +420,26 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _note(order: Order) -> bytes:
-    return b"" if order.trial else dump_sidecar(order.sidecar)
-
-
-def _order_line(order: Order) -> bytes:
+def _told(host: HostState, how: Means, order: Order) -> bytes:
+    """What the step reads first."""
+    functions = _address_functions(host, how, order).encode() if order.before or order.after else b""
+    note = b"" if order.trial else dump_sidecar(order.sidecar)
     words = (
         str(order.sidecar.epoch),
         "check" if order.trial else order.action.value,
         _yes(order.ask),
         _yes(order.look),
+        str(len(functions)),
         "-" if order.content is None else str(len(order.content)),
-        str(len(_note(order))),
+        str(len(note)),
         order.heir_of or "-",
     )
-    return f"{' '.join(words)}\n".encode()
+    return f"{' '.join(words)}\n".encode() + functions + (order.content or b"") + note
 
 
-def _address_functions(host: HostState, how: Means, before: Sequence[Step], after: Sequence[Step]) -> str:
+def _address_functions(host: HostState, how: Means, order: Order) -> str:
     lines = []
-    for name, steps in (("do_add", before), ("do_remove", after)):
+    for name, steps in (("do_add", order.before), ("do_remove", order.after)):
         lines.append(f"{name}() {{ :")
         for action, entry in steps:
             argv = (*how.ip, *rights.address_step(action, entry)[1:])
@@ -450,7 +447,7 @@ def _address_functions(host: HostState, how: Means, before: Sequence[Step], afte
         lines.append("}")
     lines.append("do_announce() { :")
     ping = host.tools.get("ping")
-    for action, entry in before:
+    for action, entry in order.before:
         others = strangers(entry, host.addresses) if ping and action is AddressAction.ADD else ()
         if ping and others:
             lines.append(f"announce {shlex.join((ping, entry.address, *others))}")

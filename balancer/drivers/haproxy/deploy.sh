@@ -7,11 +7,11 @@
 #   operand         what haproxy has after -f
 #   keep            yes or no: take owner and mode from the old file
 #   direct          yes or no: the login user writes beside haproxy.cfg without sudo
-#   do_add, do_remove, do_announce: calls of `attempt` and `announce` for addresses; moves: yes or no, whether there are
 # The order's words: $1 epoch  $2 check, live, reload, start, stop or none: what to do with haproxy
-# $3 yes or no: ask haproxy -c   $4 yes or no: say what a glance at the host shows   $5 bytes of the new file on standard
-# input, "-" to leave it as it is   $6 bytes of the new sidecar behind it   $7 a device id whose sidecar may be replaced:
-# it has nothing here any more
+# $3 yes or no: ask haproxy -c   $4 yes or no: say what a glance at the host shows
+# $5 bytes on standard input, 0 when no address changes: functions do_add, do_remove and do_announce, calls of `attempt`
+# and `announce`   $6 bytes of the new file behind them, "-" to leave it as it is   $7 bytes of the new sidecar behind it
+# $8 a device id whose sidecar may be replaced: it has nothing here any more
 #
 # Standard output: lines about what is there, then one "WORD base64". After "accepted" nothing has changed yet, and
 # "go BYTES PIDS" is waited for: of the server state file that follows (0 to leave it as it is), and the processes that
@@ -23,7 +23,7 @@ PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
 export PATH LC_ALL
 
-epoch=$1 action=$2 ask=$3 look=$4 bytes=$5 note=$6 heir_of=$7
+epoch=$1 action=$2 ask=$3 look=$4 moves=$5 bytes=$6 note=$7 heir_of=$8
 directory=${config%/*}
 beside=$directory/.${config##*/}.balancer
 staged=$beside-new
@@ -35,6 +35,7 @@ backed=no
 aside=''
 # What runs beside has no standard input but this.
 exec 3<&0
+[ "$moves" = 0 ] || eval "$(head -c "$moves")"
 
 reply() {
     if [ -n "$2" ]; then echo "$1 $(printf %s "$2" | base64 | tr -d '\n')"; else echo "$1 "; fi
@@ -241,7 +242,7 @@ if [ "$action" = live ]; then
     reply committed ''
     exit 0
 fi
-if [ "$moves" = yes ]; then
+if [ "$moves" != 0 ]; then
     # An address that was added must be known to be ours.
     must record
     said=$(do_add)
@@ -258,7 +259,7 @@ if [ "$bytes" != - ]; then
 fi
 case $action in reload | start | stop) must "$action" ;; esac
 # While haproxy gets ready. The previous file is there, so until the commit nobody takes the new one for verified.
-[ "$moves" = yes ] || must record
+[ "$moves" != 0 ] || must record
 reply installed ''
 
 while read -r verdict after; do
@@ -267,7 +268,7 @@ while read -r verdict after; do
         again) step reload ;;
         commit)
             state=committed
-            if [ "$moves" = yes ]; then
+            if [ "$moves" != 0 ]; then
                 do_announce
                 said=$(do_remove)
                 [ -z "$said" ] || reply addresses "$said"

@@ -470,16 +470,19 @@ class _Application:
         if planned.action is not Action.RELOAD or time.monotonic() > self.found.good_until:
             raise _LookAgain
         # How many of the workers of earlier reloads are still there is not known.
-        if self.reload_interval(self.found.old_workers) or self._mark() != self.found.mark:
+        if self.reload_interval(self.found.old_workers):
             raise _LookAgain
         self.refused, self.glances = {}, True
         return self._converge(deploy.means(self.found.host, self.device, self.connection.where))
 
-    def _judge(self, seen: Glance) -> None:
-        """Whether the host is still as the deployment takes it to be. Raises `_LookAgain`."""
+    def _judge(self, seen: Glance, mark: runtime.Mark | None) -> None:
+        """Whether the host is still as the deployment takes it to be, and HAProxy the process that it was. Raises
+        `_LookAgain`."""
         if not self.glances:
             return
         host = self.found.host
+        if mark != self.found.mark:
+            raise _LookAgain
         if not seen.shows(host, file.digest(host.sidecar or b"")):
             raise _LookAgain
         if port_conflicts(old=self.found.old, blocks=self.blocks, listening=seen.listening, running=True):
@@ -684,7 +687,11 @@ class _Application:
         )
         sticky = planned.action is Action.RELOAD and self._await_tables()
 
+        marks: list[runtime.Mark | None] = []
+
         def prepare() -> bytes | None:
+            if self.glances:
+                marks.append(self._mark())
             self._count(planned)
             return self._states(composed, planned)
 
@@ -697,7 +704,7 @@ class _Application:
             timeout=self.timeout,
             check=self.check,
             prepare=prepare,
-            judge=self._judge,
+            judge=lambda seen: self._judge(seen, marks[0] if marks else None),
             spare=self.spare,
         )
         if isinstance(outcome, deploy.Served):
