@@ -380,6 +380,11 @@ class TestRefusals(DeployingCase):
         self.assertEqual([late.id], list(made.rejected))
         self.assertIn(f"port {ports[1]} at every address is used by a hand-written", made.rejected[late.id])
         self.still_serving()
+        # Nor when the device need not be looked at again.
+        kept = [with_limit(self.good, 98), early]
+        self.deploy(device, *kept, last=made.accepted_blocks)
+        made = self.deploy(device, *kept, late, last=accepted)
+        self.assertEqual([late.id], list(made.rejected))
         # Who was there before stays, and that is told.
         (finding,) = self.driver.observe(device).findings
         self.assertRegex(finding, f"port {ports[0]} at every address .* splits the connections between the two")

@@ -470,7 +470,7 @@ class _Application:
         if planned.action is not Action.RELOAD or time.monotonic() > self.found.good_until:
             raise _LookAgain
         # How many of the workers of earlier reloads are still there is not known.
-        if self.reload_interval(self.found.old_workers):
+        if self.reload_interval(self.found.old_workers) or self._hand_written_conflicts():
             raise _LookAgain
         self.refused, self.glances = {}, True
         return self._converge(deploy.means(self.found.host, self.device, self.connection.where))
