@@ -274,6 +274,10 @@ class Changed(TransientDeviceError):
     """The file on the host is not the one that was looked at."""
 
 
+class _CutOff(TransientDeviceError):
+    """The step ended without a word, before anything was changed."""
+
+
 class NotStarted(TransientDeviceError):
     """HAProxy accepted the configuration, but no process came up with it."""
 
@@ -301,10 +305,29 @@ def deploy(
 
     Raises `Changed`, `LeaseLost`, `TransientDeviceError`, `TerminalDeviceError`, and what the two raise.
     """
-    began = time.monotonic()
     argv, longest = _argv(device, host, how, timeout), timeout + _GRACE + 1
-    session = spare.take(argv, longest) if spare is not None else None
-    session = session or connection.session(argv, timeout=longest)
+    waiting = spare.take(argv, longest) if spare is not None else None
+    if waiting is not None:
+        # Somebody may have ended it just now.
+        with contextlib.suppress(_CutOff):
+            return _deploy(connection, device, waiting, host, how, order, timeout, check, prepare, judge)
+    session = connection.session(argv, timeout=longest)
+    return _deploy(connection, device, session, host, how, order, timeout, check, prepare, judge)
+
+
+def _deploy(
+    connection: Connection,
+    device: Device,
+    session: Session,
+    host: HostState,
+    how: Means,
+    order: Order,
+    timeout: float,
+    check: Callable[[], None],
+    prepare: Callable[[], bytes | None],
+    judge: Callable[[Glance], None],
+) -> Served | Rejected:
+    began = time.monotonic()
     try:
         _read_greeting(session, connection.where)
         # When the step has ended already, what it said is still there to be read.
@@ -315,6 +338,8 @@ def deploy(
             check()
             states = prepare()
         word, said, seen = _seen(session)
+        if not word:
+            raise _CutOff(f"{connection.where}: the deployment was cut off{': ' + said if said else ''}")
         if word in ("accepted", "rejected") and seen.sums.get(host.path) != digest(host.config or b""):
             # Then it is not the fault of what was to be deployed.
             raise _failure("changed", "", connection, how)
@@ -462,7 +487,7 @@ def _read_greeting(session: Session, where: str) -> None:
             return
         if not line:
             break
-    raise TransientDeviceError(f"{where}: the device did not run the deployment step")
+    raise _CutOff(f"{where}: the device did not run the deployment step")
 
 
 def _reply(session: Session) -> tuple[str, str]:

@@ -704,7 +704,7 @@ class _Application:
             timeout=self.timeout,
             check=self.check,
             prepare=prepare,
-            judge=lambda seen: self._judge(seen, marks[0] if marks else None),
+            judge=lambda seen: self._judge(seen, marks[-1] if marks else None),
             spare=self.spare,
         )
         if isinstance(outcome, deploy.Served):
