@@ -9,7 +9,8 @@ Beyond JSON Schema (draft 2020-12) a property may have
 - ``x-one-of``: fields of which an object needs just one (checked elsewhere);
 - ``readOnly``: ignored in what a caller sends; ``writeOnly``: its value never appears in a message.
 
-``x-haproxy`` (the effect on HAProxy) and ``x-stored`` (kept and returned, without a meaning) are documentation.
+``x-haproxy`` (the effect on HAProxy), ``x-stored`` (kept and returned, without a meaning) and ``x-shown`` (what a reply
+has when nothing was sent) are documentation.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from balancer.api import app, errors
 from balancer.api.lbaas_v1 import routes as lbaas_v1
 from balancer.api.lbaas_v2 import routes as lbaas_v2
 from balancer.api.neutron import routes as neutron
+from balancer.api.v1 import schemas
 from balancer.config import Settings
 from balancer.core.service import Service
 from balancer.drivers.haproxy.rights import sudoers_lines
@@ -93,6 +94,28 @@ class TestPages(unittest.TestCase):
                     sorted(int(status) for status in answered if status >= HTTPStatus.BAD_REQUEST),
                     sorted({int(code) for code in re.findall(r"\b[45][0-9]{2}\b", section)}),
                 )
+
+
+class TestFields(unittest.TestCase):
+    """The reference of the balancer API's objects is made of the schemas, so these must say everything."""
+
+    def test_every_field_says_what_it_is_and_what_becomes_of_it_in_haproxy(self) -> None:
+        shown = [
+            schemas.LOAD_BALANCER,
+            schemas.LOAD_BALANCER_CHILDREN,
+            schemas.NODE,
+            schemas.VIRTUAL_IP,
+            schemas.HEALTH_MONITORING,
+            schemas.SESSION_PERSISTENCE,
+        ]
+        for schema in (schemas.DEVICE, *shown):
+            for name, field in schema["properties"].items():
+                with self.subTest(object=schema["title"], field=name):
+                    self.assertTrue(field["type"])
+                    self.assertTrue(field["description"])
+                    # Most of a device's fields only say how it is reached.
+                    if not field.get("readOnly") and schema is not schemas.DEVICE:
+                        self.assertTrue(field["x-haproxy"])
 
 
 class TestRoutes(unittest.TestCase):

@@ -34,8 +34,10 @@ def _stored(description: str) -> Schema:
     }
 
 
-def _flag(description: str) -> Schema:
-    return {"type": "boolean", "description": description, "x-stored": True, "x-haproxy": _NO_EFFECT}
+def _flag(description: str, shown: int | None = None, effect: str = _NO_EFFECT) -> Schema:
+    """`shown`: what a reply has when nothing was sent."""
+    flag: Schema = {"type": "boolean", "description": description, "x-stored": True, "x-haproxy": effect}
+    return flag if shown is None else {**flag, "x-shown": shown}
 
 
 def _read_only(description: str, kind: str | list[str] = "string", **more: Any) -> Schema:
@@ -120,6 +122,7 @@ DEVICE: Schema = {
             "pattern": "^[A-Za-z_][A-Za-z0-9_.-]{0,31}$",
             "x-pattern": "a login name of at most 32 letters, digits, _ . and -",
             "description": "The user to log in as.",
+            "x-haproxy": "owner of the service's `stats socket`",
         },
         "password": {
             "type": "string",
@@ -171,9 +174,9 @@ DEVICE: Schema = {
             "default": False,
             "description": "Whether load balancers with IPv6 addresses may be scheduled there.",
         },
-        "requires_vip_ip": _flag("Default 1."),
-        "has_acl": _flag("Default 1."),
-        "supports_vlan": _flag("Default 1."),
+        "requires_vip_ip": _flag("Whether its load balancers need a virtual IP.", 1),
+        "has_acl": _flag("Whether it has access lists.", 1),
+        "supports_vlan": _flag("Whether it knows VLANs.", 1),
         "remote_config_path": {
             "type": "string",
             **_DEVICE_PATH,
@@ -257,6 +260,7 @@ def _children(title: str, most: int, description: str) -> Schema:
         "maxItems": most,
         "default": [],
         "description": f"{description} Each is a {title}.",
+        "x-haproxy": f"that of a {title}",
     }
 
 
@@ -268,6 +272,7 @@ LOAD_BALANCER_CHILDREN: Schema = {
             "type": "string",
             "format": "object-id",
             "description": "Pins it to this device. Default: the scheduler chooses.",
+            "x-haproxy": "none: says which HAProxy it is",
         },
         "nodes": _children("node", 1000, "Its nodes."),
         "virtualIps": _children("virtualIp", 100, "What it listens on."),
@@ -429,9 +434,11 @@ VIRTUAL_IP: Schema = {
             "maximum": 4095,
             "description": "A VLAN.",
             "x-stored": True,
-            "x-haproxy": _NO_EFFECT,
+            "x-haproxy": "none: stored, returned, told in `status_reason`",
         },
-        "ICMPreply": _flag("For the caller."),
+        "ICMPreply": _flag(
+            "Whether the address answers pings.", effect="none: stored; false is told in `status_reason`"
+        ),
         "protocol": {
             **_PROTOCOL,
             "description": "Default: the load balancer's.",
@@ -499,7 +506,7 @@ HEALTH_MONITORING: Schema = {
             "maximum": 86400,
             "default": 5,
             "description": "Seconds until a check has failed.",
-            "x-haproxy": "`timeout check`",
+            "x-haproxy": "`timeout check` and `timeout connect` of the checks",
         },
         "attemptsBeforeDeactivation": _ATTEMPTS,
         "attemptsDeforeDeactivation": _alias(_ATTEMPTS, "attemptsBeforeDeactivation"),
@@ -542,8 +549,9 @@ SESSION_PERSISTENCE: Schema = {
             "type": "integer",
             "minimum": 1,
             "maximum": 24 * 86400,
-            "description": "Seconds without traffic until a client is forgotten.",
-            "x-haproxy": "`expire` of the stick table",
+            "description": "Seconds without traffic until a client is forgotten. Default: 1800 for SOURCE_IP, 10800 "
+            "for APP_COOKIE, none for HTTP_COOKIE.",
+            "x-haproxy": "`expire` of the stick table; `maxidle` of the cookie",
         },
         "mask": {
             "type": ["string", "integer"],

@@ -91,7 +91,7 @@ def section(schema: Schema) -> list[str]:
             markup(field.get("description", "")),
             markup(values(field)),
             default(field),
-            *((markup(field.get("x-haproxy", "")),) if told else ()),
+            *((markup(effect(field)),) if told else ()),
         )
         for name, field in schema["properties"].items()
     ]
@@ -104,7 +104,8 @@ def values(field: Schema) -> str:
     """What may be sent, in words."""
     if field.get("readOnly"):
         return "read only"
-    parts: list[str] = []
+    types = field.get("type", "any")
+    parts = [types if isinstance(types, str) else " or ".join(types)]
     if "enum" in field:
         parts.append(", ".join(f"`{value}`" for value in field["enum"]))
         also = ", ".join(f"`{key}` for `{value}`" for key, value in field.get("x-synonyms", {}).items())
@@ -116,13 +117,9 @@ def values(field: Schema) -> str:
     elif field.get("type") == "object" and "properties" in field:
         parts += ["; ".join(f"`{name}`: {values(part)}" for name, part in field["properties"].items())]
     elif field.get("type") == "array":
-        items = values(field["items"])
-        parts.append(f"list of {items}" if items else "list")
+        parts = [f"list of {values(field['items'])}"]
         if field.get("x-single"):
             parts.append("a bare value is a list of one")
-    else:
-        types = field.get("type", "any")
-        parts.append(types if isinstance(types, str) else " or ".join(types))
     low, high = field.get("minimum"), field.get("maximum")
     if low is not None and high is not None:
         parts.append(f"{low} to {high}")
@@ -135,9 +132,14 @@ def values(field: Schema) -> str:
     return "; ".join(parts)
 
 
+def effect(field: Schema) -> str:
+    """What it does in HAProxy's configuration; nothing is said of what is only read."""
+    return "" if field.get("readOnly") else field.get("x-haproxy", "none")
+
+
 def default(field: Schema) -> str:
     """The default as JSON-like text; what is empty is left blank."""
-    value = field.get("default")
+    value = field.get("default", field.get("x-shown"))
     return "" if value is None or value in ("", []) else f"``{value}``"
 
 
