@@ -55,6 +55,9 @@ def configure_logging(settings: Settings) -> None:
     except OSError as error:
         raise ConfigurationError(f"Cannot write the log {error.filename}: {error.strerror}") from error
     handler.addFilter(RequestIdFilter())
+    # None of the lines tells these, and finding them out for each takes longer than writing it.
+    logging.logThreads = logging.logMultiprocessing = logging.logAsyncioTasks = False  # type: ignore[attr-defined]
+    logging._srcfile = None
     logging.basicConfig(
         level=logging.DEBUG if settings.debug else logging.INFO,
         handlers=[handler],

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterator
+from functools import lru_cache
 
 import webob
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -36,10 +37,14 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 
 def request(method: str, route: str, status: str, seconds: float) -> None:
     """Count one. `route` is its path in the table, empty for none."""
-    method = method if method in _METHODS else "other"
-    route = route or "none"
-    _REQUESTS.labels(method, route, status).inc()
-    _SECONDS.labels(method, route).observe(seconds)
+    counter, histogram = _series(method if method in _METHODS else "other", route or "none", status)
+    counter.inc()
+    histogram.observe(seconds)
+
+
+@lru_cache(maxsize=2000)
+def _series(method: str, route: str, status: str) -> tuple[Counter, Histogram]:
+    return _REQUESTS.labels(method, route, status), _SECONDS.labels(method, route)
 
 
 class _Database(Collector):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -16,6 +17,7 @@ from balancer import bootstrap, config
 from balancer.core.worker import Worker
 from balancer.exceptions import BalancerError, DatabaseNotSynced
 
+_DEVICE_ID = re.compile(rb"[0-9a-f]{32}")
 _LOG = logging.getLogger(__name__)
 
 _CLI = (
@@ -28,9 +30,12 @@ _CLI = (
 
 
 def _listen(worker: Worker) -> None:
-    """Wake the worker at whatever arrives; the end of the pipe means that the API is gone."""
-    while os.read(0, 65536):
-        worker.wake()
+    """Wake the worker at each line, the id of a device; the end of the pipe means that the API is gone."""
+    rest = b""
+    while data := os.read(0, 65536):
+        *lines, rest = (rest + data).split(b"\n")
+        # Whatever else somebody writes there is no more than a reason to look.
+        worker.wake(line.decode("ascii") for line in lines if _DEVICE_ID.fullmatch(line))
     worker.stop()
 
 

@@ -785,7 +785,8 @@ class DeviceSpec:
     must not have yet, because another one has them: what listens there is made ready all the same. `hosts` are all
     devices, and `virtual` those of the addresses that the load balancers send traffic to that are virtual IPs of some
     load balancer. `failures` counts the deployments that failed in a row. `look_asked`: somebody waits for a new
-    observation. `deployable`: there is something to deploy or to repair, and no failure before forbids trying it now.
+    observation. `seen_ago`: seconds since the last one, None when there was none. `deployable`: there is something to
+    deploy or to repair, and no failure before forbids trying it now.
     """
 
     device: Device
@@ -801,6 +802,7 @@ class DeviceSpec:
     virtual: frozenset[str] = frozenset()
     failures: int = 0
     look_asked: bool = False
+    seen_ago: float | None = None
     deployable: bool = True
 
 

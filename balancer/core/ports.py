@@ -264,10 +264,13 @@ class Transaction(Protocol):
     def progress(self, load_balancer_id: str) -> Progress | None:
         """Of a deleted one, too; None when it is gone for good."""
 
-    def add_load_balancer(self, load_balancer: LoadBalancer) -> None: ...
-    def save_load_balancer(self, load_balancer: LoadBalancer, *, seen: int) -> None:
+    def add_load_balancer(self, load_balancer: LoadBalancer) -> LoadBalancer:
+        """Returns it as it is stored."""
+
+    def save_load_balancer(self, load_balancer: LoadBalancer, *, seen: int) -> LoadBalancer:
         """Store it when its generation is still `seen`, else raise `StaleGeneration`. `load_balancer.generation`
-        is the new one. Applied generation, accepted texts and notices are not touched; `error` and `move` are."""
+        is the new one. Applied generation, accepted texts and notices are not touched; `error` and `move` are.
+        Returns it as it is stored."""
 
     def hand_over(self, *, pools: Mapping[str, str], members: Mapping[str, str]) -> None:
         """Pools go to other load balancers (pool id to load balancer id), members to other pools, with all that is
@@ -291,8 +294,8 @@ class Transaction(Protocol):
         """Monitor id to the ids of the load balancers that use it and are not deleted, in the order of their ids; for
         each of the ids."""
 
-    def save_monitor(self, monitor: HealthMonitor) -> None:
-        """Add or replace."""
+    def save_monitor(self, monitor: HealthMonitor) -> HealthMonitor:
+        """Add or replace. Returns it as it is stored."""
 
     def delete_monitor(self, monitor_id: str) -> None: ...
 
@@ -301,8 +304,9 @@ class Transaction(Protocol):
         """Load balancer id to what is known of it, for those of the ids that exist."""
 
     # deployments
-    def accepted_blocks(self, device_id: str, *, include_deleted: bool = False) -> dict[str, str]:
-        """Load balancer id to the last text of it that the device accepted."""
+    def accepted_blocks(self, device_id: str) -> dict[str, tuple[str, bool]]:
+        """Load balancer id to the last text of it that the device accepted, and whether it is deleted; in the order of
+        the ids."""
 
     def is_accepted(self, device_id: str, load_balancer_id: str) -> bool:
         """Whether the device accepted it, be it in an older form."""
@@ -371,6 +375,14 @@ class DueDevice:
     reason: str  # "deploy" or "observe"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """`revision` is the desired one; `look_asked`: somebody waits for an observation."""
+
+    revision: int
+    look_asked: bool
+
+
 class Transactions(Protocol):
     """All that a request needs of the database."""
 
@@ -379,6 +391,9 @@ class Transactions(Protocol):
 
     def write(self) -> AbstractContextManager[Transaction]:
         """A write transaction: committed on leaving, rolled back on any exception. Do not nest, do no I/O in it."""
+
+    def stamps(self, *, project_id: str, load_balancer_id: str | None = None) -> list[Stamp]:
+        """Those of `Transaction.stamps`, at less expense than a transaction: they compare only with one another."""
 
     def now(self) -> float:
         """Seconds, of the database's clock."""
@@ -408,6 +423,10 @@ class Repository(Transactions, Protocol):
 
     def load_spec(self, device_id: str) -> DeviceSpec | None:
         """Everything the renderer needs, read in one transaction; None when the device is gone."""
+
+    def pending(self, device_id: str) -> Pending | None:
+        """What is left to be done on the device; None when it is gone, or when nothing is to be deployed and nobody
+        waits for an observation."""
 
     def record_observation(self, lease: Lease, observation: Observation) -> None:
         """Its host key is stored with the device when none was pinned, its sample is added to the statistics.

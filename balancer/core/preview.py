@@ -6,7 +6,7 @@ import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from balancer.core.model import AdminState, Device, DeviceSpec, HealthMonitor, Preview, Tree
+from balancer.core.model import AdminState, Device, DeviceSpec, HealthMonitor, Preview, Stamp, Tree
 from balancer.core.ports import Transaction
 
 
@@ -21,6 +21,9 @@ class Inside:
 
     def write(self) -> AbstractContextManager[Transaction]:
         return contextlib.nullcontext(self._transaction)
+
+    def stamps(self, *, project_id: str, load_balancer_id: str | None = None) -> list[Stamp]:
+        return self._transaction.stamps(project_id=project_id, load_balancer_id=load_balancer_id)
 
     def now(self) -> float:
         return self._transaction.clock()
@@ -52,7 +55,7 @@ def wanted(tx: Transaction, device_id: str, tree: Tree | None) -> DeviceSpec:
 
 def compared(tx: Transaction, spec: DeviceSpec, tree: Tree | None) -> DeviceSpec:
     """The same with what the device runs before the write: load balancers that the write does not concern stay."""
-    accepted = tx.accepted_blocks(spec.device.id, include_deleted=True)
+    accepted = {key: text for key, (text, _) in tx.accepted_blocks(spec.device.id).items()}
     stay = {balancer.id for balancer in spec.load_balancers}
     concerned = accepted.keys() if tree is None else {tree.load_balancer.id}
     removed = {each: 0 for each in accepted if each in concerned and each not in stay}

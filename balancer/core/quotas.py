@@ -50,12 +50,16 @@ def check_change(tx: Transaction, defaults: Quotas, before: Tree | None, after: 
     more.subtract(contents(before))
     seen = {monitor.id for monitor in before.monitors} if before else set()
     added = [monitor.id for monitor in after.monitors if monitor.id not in seen]
-    more[QuotaResource.HEALTH_MONITOR] = len(added) - len(tx.monitors(added))
+    if added:
+        # Another load balancer may have it.
+        more[QuotaResource.HEALTH_MONITOR] = len(added) - len(tx.monitors(added))
     check(tx, defaults, after.load_balancer.project_id, more)
 
 
 def check(tx: Transaction, defaults: Quotas, project_id: str, more: Mapping[QuotaResource, int]) -> None:
     """Whether the project may have so many more. Raises `OverQuota`."""
+    if not any(number > 0 for number in more.values()):
+        return
     limits = {**defaults, **tx.quotas(project_id)}
     limited = {resource: limits[resource] for resource, number in more.items() if number > 0 and limits[resource] >= 0}
     if not limited:

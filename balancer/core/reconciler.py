@@ -30,6 +30,10 @@ _LOG = logging.getLogger(__name__)
 _ROUNDS = 20
 """Deployments in a row under one lease before other devices get their turn."""
 
+_QUIET = 0.1
+_LONGEST_GATHERING = 2.0
+"""Seconds without a change after which no more are waited for, and those after which they are not waited for anyhow."""
+
 
 def backoff(failures: int, first: float, longest: float, jitter: Callable[[], float] = random.random) -> float:
     """Seconds until the next try after `failures` failures before this one: doubling, and up to a quarter of
@@ -122,7 +126,10 @@ class Reconciler:
 
     def _converge(self, device_id: str, holder: Holder) -> str:
         done: list[str] = []
+        took = 0.0
         for _ in range(_ROUNDS):
+            if done and not self._gather(device_id, took):
+                break
             spec = self._repository.load_spec(device_id)
             if spec is None:
                 return "the device was removed"
@@ -159,14 +166,29 @@ class Reconciler:
             if sentence is None:
                 break
             done.append(sentence)
+            took = time.monotonic() - began if holder.deploys else 0.0
         return "; ".join(done) or "nothing to do"
+
+    def _gather(self, device_id: str, took: float) -> bool:
+        """Whether there is more to do after a deployment that `took` so long, 0 after a look at the device.
+
+        Changes that go on arriving become one deployment: the next one waits until none has come for a moment, but no
+        longer than twice as long as the last one took. What came alone never waits.
+        """
+        pending = self._repository.pending(device_id)
+        end = time.monotonic() + min(2 * took, _LONGEST_GATHERING)
+        while pending is not None and not pending.look_asked and (left := end - time.monotonic()) > 0:
+            time.sleep(min(_QUIET, left))
+            before, pending = pending, self._repository.pending(device_id)
+            if pending == before:
+                break
+        return pending is not None
 
     def _step(self, spec: DeviceSpec, holder: Holder) -> str | None:
         """One observation or one deployment; None when neither is due."""
         device = spec.device
         driver = self._driver_for(device.type)
-        seen = device.observation
-        if seen is None or spec.look_asked or self._repository.now() - seen.at >= self._observe_interval:
+        if spec.seen_ago is None or spec.look_asked or spec.seen_ago >= self._observe_interval:
             return self._observe(spec, driver, holder)
         if spec.deployable:
             return self._deploy(spec, driver, holder)

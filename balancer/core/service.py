@@ -36,6 +36,7 @@ from balancer.core.model import (
     Protocol,
     QuotaResource,
     Quotas,
+    Stamp,
     Statistics,
     Tree,
     VirtualIp,
@@ -45,7 +46,7 @@ from balancer.core.networks import AddressPools, NetworkService
 from balancer.core.ports import Driver, Networks, Notifier, Transaction, Transactions
 from balancer.core.retry import after_lost_race
 from balancer.core.scheduler import Option, Refusal, Scheduler, filter_capabilities, filter_served, needs
-from balancer.core.shown import Memory, Shown, devices_of, trees
+from balancer.core.shown import Memory, Shown, devices_of, tree_of, trees
 from balancer.core.status import DeviceStatus, device_status
 from balancer.core.workers import WorkerService
 from balancer.exceptions import (
@@ -282,13 +283,20 @@ class Service:
     def load_balancers(self, caller: Caller, project_id: str, page: Page = WHOLE) -> list[Shown]:
         """Those of the project, the oldest first. Raises `InvalidInput` for a page after one that is not there."""
         _require_project(caller, project_id)
+        stamps = self._repository.stamps(project_id=project_id)
+        known = self._memory.known(_cut(stamps, page, _id_of_stamp))
+        if known is not None:
+            return known
         with self._repository.read() as tx:
             stamps = tx.stamps(project_id=project_id)
-            return self._memory.shown(tx, _cut(stamps, page, lambda each: each.load_balancer_id))
+            return self._memory.shown(tx, _cut(stamps, page, _id_of_stamp))
 
     def load_balancer(self, caller: Caller, project_id: str, load_balancer_id: str) -> Shown:
         """Raises `NotFound`."""
         _require_project(caller, project_id)
+        known = self._memory.known(self._repository.stamps(project_id=project_id, load_balancer_id=load_balancer_id))
+        if known:
+            return known[0]
         with self._repository.read() as tx:
             stamps = tx.stamps(project_id=project_id, load_balancer_id=load_balancer_id)
             if not stamps:
@@ -368,12 +376,10 @@ class Service:
             balancer = replace(balancer, exempt=self._is_exempt(tx, caller, balancer, None, device))
             self._check_on(device, replace(tree, load_balancer=balancer))
             quotas.check_change(tx, self.default_quotas, None, tree)
-            for monitor in tree.monitors:
-                tx.save_monitor(monitor)
-            tx.add_load_balancer(balancer)
+            monitors = [tx.save_monitor(monitor) for monitor in tree.monitors]
+            stored = tree_of(tx.add_load_balancer(balancer), monitors)
             tx.add_reservations(rules.wanted_reservations(balancer))
             tx.bump(device.id)
-            stored = _load(tx, balancer.project_id, balancer.id)
         self._notifier.notify(device.id)
         return stored
 
@@ -506,13 +512,15 @@ class Service:
         self._check_on(device, new)
         if not exchanged:
             quotas.check_change(tx, self.default_quotas, old, new)
-        others = self._store_monitors(tx, old, new)
-        tx.save_load_balancer(balancer, seen=seen)
+        monitors, others = self._store_monitors(tx, old, new)
+        stored = tree_of(tx.save_load_balancer(balancer, seen=seen), monitors)
         _delete_monitors(tx, old, new)
-        tx.add_reservations(rules.wanted_reservations(balancer))
+        # What it has on the device it keeps.
+        has = set(rules.wanted_reservations(before))
+        tx.add_reservations([each for each in rules.wanted_reservations(balancer) if each not in has])
         for device_id in moves.to_deploy(before, balancer):
             tx.bump(device_id)
-        return _load(tx, balancer.project_id, balancer.id), (*moves.concerned(before, balancer), *others)
+        return stored, (*moves.concerned(before, balancer), *others)
 
     def delete(self, caller: Caller, project_id: str, load_balancer_id: str) -> Tree:
         """Gone from every reply at once; its addresses are free when its device, and the one that it may come from,
@@ -556,19 +564,22 @@ class Service:
             concerned = [device_id for old in olds for device_id in self._store_around(tx, old, new)]
             return tx.monitor(monitor_id), tuple(dict.fromkeys(concerned))
 
-    def _store_monitors(self, tx: Transaction, old: Tree, new: Tree) -> tuple[str, ...]:
-        """Returns the devices of the other load balancers that this concerns."""
+    def _store_monitors(self, tx: Transaction, old: Tree, new: Tree) -> tuple[list[HealthMonitor], tuple[str, ...]]:
+        """Returns them as they are stored, and the devices of the other load balancers that this concerns."""
         before = {monitor.id: monitor for monitor in old.monitors}
-        changed = [monitor for monitor in new.monitors if before.get(monitor.id) != monitor]
+        stored: list[HealthMonitor] = []
         concerned: list[str] = []
-        for monitor in changed:
-            tx.save_monitor(monitor)
+        for monitor in new.monitors:
+            if before.get(monitor.id) == monitor:
+                stored.append(monitor)
+                continue
+            stored.append(tx.save_monitor(monitor))
             # From here on nobody else begins to use it.
             users = tx.monitor_users([monitor.id])[monitor.id] if monitor.id in before else ()
             for user in users:
                 if user != old.load_balancer.id:
                     concerned += self._store_around(tx, _load(tx, None, user), monitor)
-        return tuple(concerned)
+        return stored, tuple(concerned)
 
     def _store_around(self, tx: Transaction, old: Tree, monitor: HealthMonitor) -> tuple[str, ...]:
         """The load balancer as it is, with a health monitor that was changed. Returns the devices that this
@@ -944,9 +955,13 @@ def _cut(listed: list[_T], page: Page, id_of: Callable[[_T], str]) -> list[_T]:
     return listed[first:] if page.limit is None else listed[first : first + page.limit]
 
 
+def _id_of_stamp(stamp: Stamp) -> str:
+    return stamp.load_balancer_id
+
+
 def _addresses(balancer: LoadBalancer) -> tuple[object, ...]:
     """All that says where it listens and what it points at."""
-    return balancer.device_id, balancer.virtual_ips, balancer.listeners, balancer.pools
+    return balancer.device_id, balancer.virtual_ips, balancer.listeners, tenants.targets(balancer)
 
 
 def _in_trouble(device: Device) -> bool:

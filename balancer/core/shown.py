@@ -8,10 +8,10 @@ database.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from balancer.core.model import Device, LoadBalancer, Stamp, Statistics, Tree
+from balancer.core.model import Device, HealthMonitor, LoadBalancer, Stamp, Statistics, Tree
 from balancer.core.moves import devices_at
 from balancer.core.ports import Transaction
 
@@ -37,6 +37,16 @@ class Memory:
         self._most = most
         self._kept: dict[str, tuple[Stamp, Shown]] = {}
         self._lock = threading.Lock()
+
+    def known(self, stamps: Sequence[Stamp]) -> list[Shown] | None:
+        """The load balancers of the stamps, in their order, when all of them are remembered as they are."""
+        found = []
+        for stamp in stamps:
+            kept = self._kept.get(stamp.load_balancer_id)
+            if kept is None or kept[0] != stamp:
+                return None
+            found.append(kept[1])
+        return found
 
     def shown(self, tx: Transaction, stamps: Sequence[Stamp]) -> list[Shown]:
         """The load balancers of the stamps, which were read in the same transaction, in their order."""
@@ -80,10 +90,15 @@ def devices_of(tx: Transaction, balancers: Sequence[LoadBalancer]) -> dict[str, 
 
 def trees(tx: Transaction, balancers: list[LoadBalancer]) -> list[Tree]:
     """Each load balancer with its monitors."""
-    monitors = {m.id: m for m in tx.monitors(sorted({i for b in balancers for i in _monitor_ids(b)}))}
-    return [
-        Tree(load_balancer=b, monitors=tuple(monitors[i] for i in _monitor_ids(b) if i in monitors)) for b in balancers
-    ]
+    ids = sorted({monitor_id for balancer in balancers for monitor_id in _monitor_ids(balancer)})
+    monitors = tx.monitors(ids) if ids else []
+    return [tree_of(balancer, monitors) for balancer in balancers]
+
+
+def tree_of(balancer: LoadBalancer, monitors: Iterable[HealthMonitor]) -> Tree:
+    """The load balancer with those of the monitors that it uses."""
+    found = {each.id: each for each in monitors}
+    return Tree(load_balancer=balancer, monitors=tuple(found[i] for i in _monitor_ids(balancer) if i in found))
 
 
 def _monitor_ids(balancer: LoadBalancer) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from balancer.core.ports import Repository
@@ -16,7 +17,10 @@ _LOG = logging.getLogger(__name__)
 
 class Worker:
     """A periodic scan finds what is due; `wake` only shortens the wait. Times in seconds. While it is switched off it
-    takes nothing new into hand."""
+    takes nothing new into hand.
+
+    A device that somebody names is taken in hand at once if it can be, without a look for what else is due.
+    """
 
     def __init__(
         self,
@@ -37,13 +41,20 @@ class Worker:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._busy: set[str] = set()
+        self._named: set[str] = set()
+        self._scan_wanted = True
+        self._next_scan = 0.0
         self._lock = threading.Lock()
         # A look for work may be late by as much again, and the database may keep it waiting.
         self._alive_seconds = 2 * scan_interval + 20
         self._alive_until = 0.0
 
-    def wake(self) -> None:
-        """Look for work now."""
+    def wake(self, device_ids: Iterable[str] = ()) -> None:
+        """There is work on these devices; without any: look for work now."""
+        named = set(device_ids)
+        with self._lock:
+            self._named |= named
+            self._scan_wanted = self._scan_wanted or not named
         self._wake.set()
 
     def stop(self) -> None:
@@ -57,18 +68,35 @@ class Worker:
             while not self._stop.is_set():
                 self._wake.clear()
                 try:
-                    pause = self._scan(pool)
+                    self._take_named(pool)
+                    if self._is_time_to_scan():
+                        self._next_scan = time.monotonic() + self._scan(pool)
                 except BalancerError as error:
                     _LOG.error("Cannot look for work: %s", error)
-                    pause = self._scan_interval
+                    self._next_scan = time.monotonic() + self._scan_interval
                 except Exception:
                     _LOG.exception("Cannot look for work")
-                    pause = self._scan_interval
-                self._wake.wait(pause)
+                    self._next_scan = time.monotonic() + self._scan_interval
+                self._wake.wait(max(0.0, self._next_scan - time.monotonic()))
         try:
             self._repository.retire(self._name)
         except BalancerError as error:
             _LOG.warning("Others will take this worker for alive for some seconds: %s", error)
+
+    def _take_named(self, pool: ThreadPoolExecutor) -> None:
+        with self._lock:
+            named, self._named = self._named - self._busy, set()
+            taken = named if len(named) <= self._threads - len(self._busy) else set()
+            # Who comes first is for the database to say. Those in hand are looked after when that is done.
+            self._scan_wanted = self._scan_wanted or taken != named
+        if taken and self._repository.may_work(self._name):
+            for device_id in taken:
+                self._start(pool, device_id)
+
+    def _is_time_to_scan(self) -> bool:
+        with self._lock:
+            wanted, self._scan_wanted = self._scan_wanted, False
+        return wanted or time.monotonic() >= self._next_scan
 
     def _tell_alive(self) -> None:
         """Some time before it would no longer be known."""
@@ -102,12 +130,13 @@ class Worker:
         )
 
     def _finished(self, device_id: str, future: Future[str]) -> None:
+        error = future.exception()
         with self._lock:
             self._busy.discard(device_id)
-        error = future.exception()
+            # When it is due again is known from now on, and others may have waited for a thread.
+            self._scan_wanted = self._scan_wanted or error is None
         if error is None:
             _LOG.info("Device %s: %s", device_id, future.result())
-            # What was asked for while it was in hand must not wait for the next scan.
-            self._wake.set()
         else:
             _LOG.error("Device %s: reconciling failed", device_id, exc_info=error)
+        self._wake.set()

@@ -13,7 +13,7 @@ import socket
 import uuid
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, Engine, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, select, update
 
 from balancer.core.model import Lease
 from balancer.db import mapping
@@ -89,6 +89,14 @@ def lost(lease: Lease) -> LeaseLost:
     return LeaseLost(f"The lease of device {lease.device_id} was lost")
 
 
+_CLAIMED = (
+    select(leases.c.owner, leases.c.epoch, leases.c.expires_at, db_now().label("now"))
+    .where(leases.c.device_id == bindparam("device_id"))
+    .with_for_update()
+)
+_CLAIM = update(leases).where(leases.c.device_id == bindparam("this"))
+
+
 class SqlLeases:
     """The leases that one process (`owner`) takes, each for `lease_seconds`."""
 
@@ -100,23 +108,28 @@ class SqlLeases:
     def claim(self, device_id: str) -> Lease | None:
         """See `Leases.claim`; None also when the device is gone. One process has a lease once: a second claim
         of its own waits for the end of the first."""
-        with read(self._engine) as connection:
-            holder = connection.scalar(select(leases.c.owner).where(leases.c.device_id == device_id))
-        free = or_(leases.c.owner.is_(None), leases.c.expires_at <= db_now())
-        if holder is not None and is_gone(holder):
-            free = or_(free, leases.c.owner == holder)
+        lease, holder = self._claim(device_id, None)
+        if lease is None and holder is not None and is_gone(holder):
+            lease, _ = self._claim(device_id, holder)
+        return lease
+
+    def _claim(self, device_id: str, gone: str | None) -> tuple[Lease | None, str | None]:
+        """The lease, also when it is that of the owner who is `gone`, or else who has it."""
         with write(self._engine) as connection:
-            claimed = connection.execute(
-                update(leases)
-                .where(leases.c.device_id == device_id, free)
-                .values(
-                    owner=self._owner,
-                    last_owner=self._owner,
-                    epoch=leases.c.epoch + 1,
-                    expires_at=db_now() + self._seconds,
-                )
+            row = connection.execute(_CLAIMED, {"device_id": device_id}).mappings().first()
+            if row is None:
+                return None, None
+            if row["owner"] not in (None, gone) and row["expires_at"] > row["now"]:
+                return None, row["owner"]
+            lease = Lease(
+                device_id=device_id,
+                owner=self._owner,
+                epoch=row["epoch"] + 1,
+                expires_at=float(row["now"]) + self._seconds,
             )
-            return self._stored(connection, device_id) if claimed.rowcount else None
+            values = {"owner": lease.owner, "last_owner": lease.owner, "epoch": lease.epoch}
+            connection.execute(_CLAIM, {"this": device_id, "expires_at": lease.expires_at, **values})
+            return lease, None
 
     def renew(self, lease: Lease) -> Lease:
         """Also of a lease that has expired, as long as nobody took it meanwhile."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -351,16 +351,33 @@ def move_from(row: Row) -> Move | None:
 
 def children_values(balancer: LoadBalancer) -> Children:
     """The rows below one load balancer as they are to be written."""
+    return _children(balancer, lambda each: {})
+
+
+def stored_children(balancer: LoadBalancer) -> Children:
+    """The rows below one load balancer that was read, as they are stored."""
+    return _children(balancer, lambda each: {"created_at": each.created_at, "updated_at": each.updated_at})
+
+
+def _children(balancer: LoadBalancer, times: Callable[[Any], Values]) -> Children:
+    """`times`: those of an object that has some."""
     policies = [
         (listener.id, i, policy) for listener in balancer.listeners for i, policy in enumerate(listener.l7_policies)
     ]
     return Children(
         virtual_ips=[
-            {"load_balancer_id": balancer.id, "ordinal": i, **asdict(vip)} for i, vip in enumerate(balancer.virtual_ips)
+            {
+                "load_balancer_id": balancer.id,
+                "ordinal": i,
+                **{field.name: getattr(vip, field.name) for field in fields(VirtualIp)},
+            }
+            for i, vip in enumerate(balancer.virtual_ips)
         ],
-        pools=[_pool_values(pool, balancer.id, i) for i, pool in enumerate(balancer.pools)],
+        pools=[{**_pool_values(pool, balancer.id, i), **times(pool)} for i, pool in enumerate(balancer.pools)],
         members=[
-            _member_values(member, pool.id, i) for pool in balancer.pools for i, member in enumerate(pool.members)
+            {**_member_values(member, pool.id, i), **times(member)}
+            for pool in balancer.pools
+            for i, member in enumerate(pool.members)
         ],
         pool_health_monitors=[
             {"pool_id": pool.id, "health_monitor_id": monitor_id, "ordinal": i}
@@ -372,9 +389,18 @@ def children_values(balancer: LoadBalancer) -> Children:
             for pool in balancer.pools
             if pool.session_persistence is not None
         ],
-        listeners=[_listener_values(listener, balancer.id, i) for i, listener in enumerate(balancer.listeners)],
-        l7_policies=[_policy_values(policy, listener_id, i) for listener_id, i, policy in policies],
-        l7_rules=[_rule_values(rule, policy.id, i) for _, _, policy in policies for i, rule in enumerate(policy.rules)],
+        listeners=[
+            {**_listener_values(listener, balancer.id, i), **times(listener)}
+            for i, listener in enumerate(balancer.listeners)
+        ],
+        l7_policies=[
+            {**_policy_values(policy, listener_id, i), **times(policy)} for listener_id, i, policy in policies
+        ],
+        l7_rules=[
+            {**_rule_values(rule, policy.id, i), **times(rule)}
+            for _, _, policy in policies
+            for i, rule in enumerate(policy.rules)
+        ],
     )
 
 
@@ -390,12 +416,6 @@ def load_balancers_from(rows: Iterable[Row], children: Children) -> list[LoadBal
     pools = _by(children.pools, "load_balancer_id")
     return [
         LoadBalancer(
-            id=row["id"],
-            project_id=row["project_id"],
-            name=row["name"],
-            description=row["description"],
-            admin_up=row["admin_up"],
-            exempt=row["exempt"],
             virtual_ips=tuple(map(_virtual_ip_from, virtual_ips[row["id"]])),
             listeners=tuple(
                 _listener_from(
@@ -407,30 +427,48 @@ def load_balancers_from(rows: Iterable[Row], children: Children) -> list[LoadBal
                 _pool_from(each, members[each["id"]], monitors[each["id"]], persistences.get(each["id"]))
                 for each in pools[row["id"]]
             ),
-            device_id=row["device_id"],
-            pinned=row["pinned"],
-            move=move_from(row),
-            generation=row["generation"],
-            applied_generation=row["applied_generation"],
-            deleted=row["deleted"],
-            error=None
-            if row["error_sentence"] is None
-            else LoadBalancerError(
-                sentence=row["error_sentence"], generation=row["error_generation"], public=row["error_public"]
-            ),
-            notices=tuple(row["notices"]),
-            provider=row["provider"],
-            flavor_id=row["flavor_id"],
-            availability_zone=row["availability_zone"],
-            tags=tuple(row["tags"]),
-            extras=row["extras"],
-            changed_at=row["changed_at"],
-            applied_changed_at=row["applied_changed_at"],
-            created_at=row["created_at"],
-            updated_at=row["updated_at"],
+            **_own_fields(row),
         )
         for row in rows
     ]
+
+
+def with_row(parts: LoadBalancer, row: Row) -> LoadBalancer:
+    """The load balancer of the row; what is below it is the same as with `parts`."""
+    return replace(parts, **_own_fields(row))
+
+
+def _own_fields(row: Row) -> Values:
+    """All fields of a load balancer but those of what is below it."""
+    return {
+        "id": row["id"],
+        "project_id": row["project_id"],
+        "name": row["name"],
+        "description": row["description"],
+        "admin_up": row["admin_up"],
+        "exempt": row["exempt"],
+        "device_id": row["device_id"],
+        "pinned": row["pinned"],
+        "move": move_from(row),
+        "generation": row["generation"],
+        "applied_generation": row["applied_generation"],
+        "deleted": row["deleted"],
+        "error": None
+        if row["error_sentence"] is None
+        else LoadBalancerError(
+            sentence=row["error_sentence"], generation=row["error_generation"], public=row["error_public"]
+        ),
+        "notices": tuple(row["notices"]),
+        "provider": row["provider"],
+        "flavor_id": row["flavor_id"],
+        "availability_zone": row["availability_zone"],
+        "tags": tuple(row["tags"]),
+        "extras": row["extras"],
+        "changed_at": row["changed_at"],
+        "applied_changed_at": row["applied_changed_at"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+    }
 
 
 def _by(rows: Iterable[Row], column: str) -> Mapping[str, list[Row]]:
@@ -725,6 +763,31 @@ def touched(difference: Difference, wanted: Iterable[Row], ids: Collection[str])
     changed = [(row, really or row["id"] in ids) for row, really in difference.changed]
     changed += [(row, True) for row in wanted if row["id"] in ids and row["id"] not in listed.keys() | new]
     return Difference(added=difference.added, changed=changed, gone=difference.gone)
+
+
+def rows_after(
+    stored: Iterable[Row], wanted: Iterable[Row], difference: Difference, key: Collection[str], times: Values
+) -> list[Row]:
+    """What is stored once the difference was written, in the order of the wanted rows. `times` are the `created_at` and
+    the `updated_at` of what is new, empty where rows have none."""
+    before = {tuple(row[name] for name in key): row for row in stored}
+    updated = {name: time for name, time in times.items() if name == "updated_at"}
+    really = {tuple(row[name] for name in key): changed for row, changed in difference.changed}
+    found: list[Row] = []
+    for row in wanted:
+        identity = tuple(row[name] for name in key)
+        if identity not in before:
+            found.append({**row, **times})
+        elif identity in really:
+            found.append({**before[identity], **row, **(updated if really[identity] else {})})
+        else:
+            found.append(before[identity])
+    return found
+
+
+def changed_values(stored: Row, wanted: Values) -> Values:
+    """The wanted columns that differ."""
+    return {name: value for name, value in wanted.items() if _differs(stored[name], value)}
 
 
 def _differs(stored: Any, wanted: Any) -> bool:

@@ -8,7 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, not_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
 
 from balancer.core import moves, tenants
 from balancer.core.model import (
@@ -20,18 +33,20 @@ from balancer.core.model import (
     Lease,
     Observation,
     OperatingStatus,
+    Stamp,
     new_id,
 )
-from balancer.core.ports import DueDevice
+from balancer.core.ports import DueDevice, Pending
 from balancer.core.retry import after_lost_race
 from balancer.db import deployments, mapping, migrations
 from balancer.db import engine as database
 from balancer.db.engine import db_now
 from balancer.db.leases import gone_owners, is_mine, lost
 from balancer.db.mapping import Row, Values
+from balancer.db.remembered import Remembered
 from balancer.db.secrets import Secrets
 from balancer.db.tables import device_observations, devices, leases, load_balancers, reservations, workers
-from balancer.db.transaction import SqlTransaction
+from balancer.db.transaction import STAMP, STAMPS_OF_PROJECT, SqlTransaction, stamp_from
 from balancer.exceptions import KeysUnavailable
 
 _LOG = logging.getLogger(__name__)
@@ -64,16 +79,19 @@ class SqlRepository:
         self._engine = engine
         self._secrets = secrets
         self._keep_deployments = keep_deployments
+        self._remembered = Remembered()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[SqlTransaction]:
         with database.read(self._engine) as connection:
-            yield SqlTransaction(connection)
+            yield SqlTransaction(connection, remembered=self._remembered)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[SqlTransaction]:
         with database.write(self._engine) as connection:
-            yield SqlTransaction(connection, writing=True, secrets=self._secrets)
+            transaction = SqlTransaction(connection, writing=True, secrets=self._secrets, remembered=self._remembered)
+            yield transaction
+        self._remembered.keep(transaction.written.values())
 
     def check_synced(self) -> None:
         migrations.check(self._engine)
@@ -81,6 +99,11 @@ class SqlRepository:
     def now(self) -> float:
         with self.read() as transaction:
             return transaction.clock()
+
+    def stamps(self, *, project_id: str, load_balancer_id: str | None = None) -> list[Stamp]:
+        query = STAMPS_OF_PROJECT if load_balancer_id is None else STAMP
+        found = database.glance(self._engine, query, {"project_id": project_id, "load_balancer_id": load_balancer_id})
+        return [stamp_from(row) for row in found]
 
     def heartbeat(self, worker: str, seconds: float) -> None:
         told = {"alive_until": db_now() + seconds, "seen_at": db_now()}
@@ -159,25 +182,10 @@ class SqlRepository:
 
     def load_spec(self, device_id: str) -> DeviceSpec | None:
         with database.read(self._engine) as connection:
-            state = (
-                connection.execute(
-                    select(
-                        _deployable().label("deployable"),
-                        devices.c.desired_revision,
-                        devices.c.failures,
-                        func.coalesce(devices.c.look_asked_at > device_observations.c.observed_at, False).label(
-                            "look_asked"
-                        ),
-                    )
-                    .select_from(_DEVICES_AND_MORE)
-                    .where(devices.c.id == device_id)
-                )
-                .mappings()
-                .first()
-            )
+            state = connection.execute(_STATE, {"device_id": device_id}).mappings().first()
             if state is None:
                 return None
-            transaction = SqlTransaction(connection)
+            transaction = SqlTransaction(connection, remembered=self._remembered)
             balancers = sorted(transaction.load_balancers(device_id=device_id), key=lambda each: each.id)
             monitor_ids = {i for each in balancers for pool in each.pools for i in pool.health_monitor_ids}
             texts = transaction.accepted_blocks(device_id)
@@ -189,17 +197,27 @@ class SqlRepository:
                 load_balancers=tuple(balancers),
                 monitors=tuple(transaction.monitors(sorted(monitor_ids))),
                 revision=state["desired_revision"],
-                accepted_blocks={key: text for key, text in texts.items() if key not in ready},
-                deployed=transaction.accepted_blocks(device_id, include_deleted=True),
+                accepted_blocks={
+                    key: text for key, (text, deleted) in texts.items() if not deleted and key not in ready
+                },
+                deployed={key: text for key, (text, _) in texts.items()},
                 removed=_removed(connection, device_id),
-                kept={key: texts[key] for key in runs_on if key in texts},
+                kept={key: texts[key][0] for key in runs_on if key in texts},
                 withheld=moves.withheld_addresses(balancers),
                 hosts=transaction.hosts(),
                 virtual=frozenset(each.address for each in transaction.address_uses(tenants.sent_to(balancers))),
                 failures=state["failures"],
                 look_asked=bool(state["look_asked"]),
+                seen_ago=None if state["seen_ago"] is None else max(0.0, float(state["seen_ago"])),
                 deployable=bool(state["deployable"]),
             )
+
+    def pending(self, device_id: str) -> Pending | None:
+        with database.read(self._engine) as connection:
+            state = connection.execute(_STATE, {"device_id": device_id}).mappings().first()
+        if state is None or not (state["deployable"] or state["look_asked"]):
+            return None
+        return Pending(revision=state["desired_revision"], look_asked=bool(state["look_asked"]))
 
     def _opened(self, device: Device) -> Device:
         """What cannot be opened is left as it is, for the driver to tell: it concerns this device alone."""
@@ -274,9 +292,9 @@ class SqlRepository:
             )
             held = transaction.reservations(lease.device_id)
             transaction.free_reservations(mapping.freed_reservations(held, spec, applied, rows))
-            stored = transaction.accepted_blocks(lease.device_id, include_deleted=True)
-            texts = mapping.accepted_texts(stored, applied, rows, lease.device_id)
-            transaction.save_accepted_blocks(lease.device_id, stored, texts)
+            # Only whoever has the lease writes them.
+            texts = mapping.accepted_texts(spec.deployed, applied, rows, lease.device_id)
+            transaction.save_accepted_blocks(lease.device_id, spec.deployed, texts)
             for row in rows.values():
                 if row["moving_from"] is not None:
                     transaction.go_on(row, mapping.next_step(row, spec, applied))
@@ -394,6 +412,19 @@ def _deployable() -> ColumnElement[bool]:
     return and_(_undeployed(), not_(_backs_off()))
 
 
+_STATE = (
+    select(
+        _deployable().label("deployable"),
+        devices.c.desired_revision,
+        devices.c.failures,
+        func.coalesce(devices.c.look_asked_at > device_observations.c.observed_at, False).label("look_asked"),
+        (db_now() - device_observations.c.observed_at).label("seen_ago"),
+    )
+    .select_from(_DEVICES_AND_MORE)
+    .where(devices.c.id == bindparam("device_id"))
+)
+
+
 def _deployment_rows(connection: Connection, device_id: str) -> Mapping[str, Row]:
     """What deployments write, of every load balancer that is on the device now or leaves it, deleted ones included."""
     query = select(*(load_balancers.c[name] for name in _DEPLOYMENT_COLUMNS))
@@ -409,21 +440,31 @@ def _is_here(row: Row, spec: DeviceSpec) -> bool:
 def _removed(connection: Connection, device_id: str) -> dict[str, int]:
     """Load balancers that must not run on the device (any more) and were not seen to be off it, with their
     present generation; 0 when there is no row of it any more."""
-    runs_on = and_(
-        load_balancers.c.moving_from.is_not(None),
-        load_balancers.c.moving_from == device_id,
-        load_balancers.c.move_phase.in_([each.value for each in moves.RUNS_ON]),
-    )
-    here = and_(or_(load_balancers.c.device_id == device_id, runs_on), load_balancers.c.deleted.is_(False))
-    holders = (
-        select(reservations.c.load_balancer_id, func.coalesce(load_balancers.c.generation, 0))
-        .select_from(reservations.outerjoin(load_balancers, load_balancers.c.id == reservations.c.load_balancer_id))
-        .where(reservations.c.device_id == device_id, or_(load_balancers.c.id.is_(None), not_(here)))
-    )
-    deleted = select(load_balancers.c.id, load_balancers.c.generation).where(
-        load_balancers.c.device_id == device_id, load_balancers.c.deleted.is_(True)
-    )
-    return dict(sorted((key, value) for query in (holders, deleted) for key, value in connection.execute(query)))
+    found = {key: value for query in _GONE for key, value in connection.execute(query, {"device_id": device_id})}
+    return dict(sorted(found.items()))
+
+
+_RUNS_ON = and_(
+    load_balancers.c.moving_from.is_not(None),
+    load_balancers.c.moving_from == bindparam("device_id"),
+    load_balancers.c.move_phase.in_([each.value for each in moves.RUNS_ON]),
+)
+_HERE = and_(
+    or_(load_balancers.c.device_id == bindparam("device_id"), _RUNS_ON),
+    load_balancers.c.deleted.is_(False),
+)
+# Those that hold something of the device, and those that are deleted.
+_GONE = (
+    select(reservations.c.load_balancer_id, func.coalesce(load_balancers.c.generation, 0))
+    .select_from(reservations.outerjoin(load_balancers, load_balancers.c.id == reservations.c.load_balancer_id))
+    .where(
+        reservations.c.device_id == bindparam("device_id"),
+        or_(load_balancers.c.id.is_(None), not_(_HERE)),
+    ),
+    select(load_balancers.c.id, load_balancers.c.generation).where(
+        load_balancers.c.device_id == bindparam("device_id"), load_balancers.c.deleted.is_(True)
+    ),
+)
 
 
 def _store_observation(

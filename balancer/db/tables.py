@@ -7,6 +7,7 @@ definition serves every database. `balancer/db/migrations` must be changed along
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +31,10 @@ metadata = sa.MetaData(
 _LONG_TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
 
+_EMPTY: Mapping[type, str] = {dict: "{}", list: "[]", tuple: "[]"}
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class Json(TypeDecorator[Any]):
     """A JSON value in a text column: returned exactly as it was given, the order of keys included, which the
     databases' own JSON types do not promise. None is NULL."""
@@ -38,12 +43,15 @@ class Json(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else json.dumps(value, separators=(",", ":"))
+        if value is None:
+            return None
+        # Most are empty.
+        return _EMPTY[type(value)] if not value and type(value) in _EMPTY else _encode(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         if value is None:
             return None
-        return {} if value == "{}" else json.loads(value)
+        return {} if value == "{}" else [] if value == "[]" else json.loads(value)
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -45,7 +45,6 @@ from balancer.core.model import (
     MovePhase,
     ObjectKind,
     ObjectState,
-    Observation,
     OperatingStatus,
     Pool,
     QuotaResource,
@@ -64,6 +63,7 @@ from balancer.db.leases import is_gone
 from balancer.db.mapping import Children, Row, Values
 from balancer.db.networks import SqlNetworkRows
 from balancer.db.placements import SqlPlacementRows
+from balancer.db.remembered import Remembered
 from balancer.db.secrets import Secrets
 from balancer.db.secrets import lock as lock_keys
 from balancer.db.tables import (
@@ -108,6 +108,14 @@ _PROGRESS = (
     load_balancers.c.move_phase,
 )
 _LISTED = tuple(column for column in deployments.c if column.name != "diff")
+_TELLING = tuple(
+    load_balancers.c[name]
+    for name in (
+        *("id", "generation", "changed_at", "applied_generation", "updated_at"),
+        *("device_id", "moving_from", "move_phase", "exempt", "deleted"),
+    )
+)
+"""What tells whether a load balancer is as it was read before."""
 _LEAVES = (l7_rules, l7_policies, members, pool_health_monitors, session_persistences)
 
 
@@ -119,15 +127,26 @@ class SqlTransaction:
     different orders (moves) are told apart by the database, and one of them is repeated.
     """
 
-    def __init__(self, connection: Connection, *, writing: bool = False, secrets: Secrets | None = None) -> None:
-        """`secrets` encrypts the credentials of devices; without it no device that has one can be stored."""
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        writing: bool = False,
+        secrets: Secrets | None = None,
+        remembered: Remembered | None = None,
+    ) -> None:
+        """`secrets` encrypts the credentials of devices; without it no device that has one can be stored.
+        `remembered`: what earlier transactions have read. What this one has written is `written`: it can be remembered
+        after the commit."""
         self._connection = connection
         self._secrets = secrets
+        self._remembered = remembered or Remembered()
+        self.written: dict[str, LoadBalancer | HealthMonitor] = {}
         self._writing = writing
         self._locking = writing and locks_rows(connection)
         self._locked: set[str] = set()
-        self._seen: dict[str, Children] = {}
-        """Load balancer id to the rows below it, as read and not changed since: what is saved was just read."""
+        self._seen: dict[str, tuple[Row, LoadBalancer]] = {}
+        """Load balancer id to its row and itself, as they are stored: what is saved was just read."""
         self._now = datetime.now(UTC)
         """The one time of all that this transaction makes or changes."""
         self.placements = SqlPlacementRows(connection)
@@ -136,7 +155,7 @@ class SqlTransaction:
     @contextlib.contextmanager
     def undone(self) -> Iterator[None]:
         savepoint = self._connection.begin_nested()
-        locked = set(self._locked)
+        locked, written = set(self._locked), dict(self.written)
         try:
             yield
         except BaseException:
@@ -150,6 +169,7 @@ class SqlTransaction:
             # Locks go with the savepoint that they were taken in.
             self._locked = locked
             self._seen.clear()
+            self.written = written
 
     def clock(self) -> float:
         """Seconds since 1970, of the database's clock."""
@@ -159,21 +179,15 @@ class SqlTransaction:
 
     def devices(self, *, ids: Sequence[str] | None = None) -> list[Device]:
         """The oldest first."""
-        here, observed_here = select(devices), select(device_observations)
-        if ids is not None:
-            here = here.where(devices.c.id.in_(ids))
-            observed_here = observed_here.where(device_observations.c.device_id.in_(ids))
-        observed = {row["device_id"]: row for row in self._rows(observed_here)}
-        return [
-            mapping.device_from(row, _observation(observed.get(row["id"])))
-            for row in self._rows(here.order_by(devices.c.created_at, devices.c.id))
-        ]
+        query = _DEVICES if ids is None else _SOME_DEVICES
+        return [_device(row) for row in self._rows(query, {"ids": ids})]
 
     def device(self, device_id: str) -> Device:
         self._lock(device_id)
-        row = self._device_row(device_id)
-        observed = self._rows(select(device_observations).where(device_observations.c.device_id == device_id))
-        return mapping.device_from(row, _observation(observed[0] if observed else None))
+        rows = self._rows(_DEVICE, {"device_id": device_id})
+        if not rows:
+            raise NotFound("Device", device_id)
+        return _device(rows[0])
 
     def hosts(self) -> tuple[Host, ...]:
         seen = device_observations.c
@@ -253,16 +267,7 @@ class SqlTransaction:
 
     def bump(self, device_id: str) -> None:
         """Raises `NotFound`."""
-        in_step = devices.c.desired_revision <= devices.c.applied_revision
-        self._connection.execute(
-            update(devices).where(devices.c.id == device_id, in_step).values(waiting_since=db_now())
-        )
-        bumped = self._connection.execute(
-            update(devices)
-            .where(devices.c.id == device_id)
-            .values(desired_revision=devices.c.desired_revision + 1, retry_at=None, failures=0)
-        )
-        if not bumped.rowcount:
+        if not self._connection.execute(_BUMP, {"device_id": device_id}).rowcount:
             raise NotFound("Device", device_id)
 
     def ask_observation(self, device_id: str) -> float:
@@ -364,26 +369,25 @@ class SqlTransaction:
         return {row[0]: row[1] for row in self._connection.execute(query)}
 
     def stamps(self, *, project_id: str, load_balancer_id: str | None = None) -> list[Stamp]:
-        query = _STAMPS_OF_PROJECT if load_balancer_id is None else _STAMP
+        query = STAMPS_OF_PROJECT if load_balancer_id is None else STAMP
         found = self._connection.execute(query, {"project_id": project_id, "load_balancer_id": load_balancer_id})
-        return [_stamp(row) for row in found]
+        return [stamp_from(row) for row in found]
 
     def stamps_having(self, kind: type, equal: Mapping[str, object], *, project_id: str | None = None) -> list[Stamp]:
         query = _stamps_having(kind, tuple(equal), of_project=project_id is not None)
         values = {f"equal_{name}": value for name, value in equal.items()}
-        return [_stamp(row) for row in self._connection.execute(query, {**values, "project_id": project_id})]
+        return [stamp_from(row) for row in self._connection.execute(query, {**values, "project_id": project_id})]
 
     def load_balancer(self, load_balancer_id: str, *, include_deleted: bool = False) -> LoadBalancer:
         self._lock_devices_of(load_balancer_id)
-        rows = self._rows(_ONE, {"load_balancer_id": load_balancer_id})
-        if not rows or (rows[0]["deleted"] and not include_deleted):
+        seen = self._look(load_balancer_id)
+        if seen is None or (seen[1].deleted and not include_deleted):
             raise NotFound("Load balancer", load_balancer_id)
-        children = self._children_of(load_balancer_id)
-        (found,) = mapping.load_balancers_from(rows, children)
+        found = seen[1]
         if self._locking and not self._locked.issuperset(moves.devices_at(found)):
             raise StaleGeneration(f"Load balancer {load_balancer_id} was moved meanwhile")
         if self._writing:
-            self._seen[load_balancer_id] = children
+            self._seen[load_balancer_id] = seen
         return found
 
     def progress(self, load_balancer_id: str) -> Progress | None:
@@ -411,35 +415,67 @@ class SqlTransaction:
             for row in self._connection.execute(device_ids.where(load_balancers.c.id == load_balancer_id)):
                 self._lock(*(each for each in row if each is not None))
 
-    def add_load_balancer(self, load_balancer: LoadBalancer) -> None:
+    def add_load_balancer(self, load_balancer: LoadBalancer) -> LoadBalancer:
         """Its device and the health monitors that it names must be there. Raises `NotFound`, `Conflict`."""
         self._lock(load_balancer.device_id)
-        self._device_row(load_balancer.device_id)
-        deployed = {
+        if not self._rows(_IS_DEVICE, {"device_id": load_balancer.device_id}):
+            raise NotFound("Device", load_balancer.device_id)
+        row = {
+            **mapping.load_balancer_values(load_balancer),
             "applied_generation": load_balancer.applied_generation,
+            "applied_changed_at": None,
             "notices": list(load_balancer.notices),
             "changed_at": self._now,
+            **self._times_of_new(load_balancers),
         }
-        self._insert_rows(load_balancers, [{**mapping.load_balancer_values(load_balancer), **deployed}])
-        self._save_children(Children(), mapping.children_values(load_balancer))
+        self._connection.execute(_insert(load_balancers), row)
+        _, children = self._save_children(Children(), mapping.children_values(load_balancer))
+        return self._stored(row, children)
 
-    def save_load_balancer(self, load_balancer: LoadBalancer, *, seen: int) -> None:
+    def save_load_balancer(self, load_balancer: LoadBalancer, *, seen: int) -> LoadBalancer:
         """The health monitors that it names must be there."""
         self._lock_devices_of(load_balancer.id)
         self._lock(load_balancer.device_id)
-        this = [load_balancers.c.id == load_balancer.id, load_balancers.c.generation == seen]
+        seen_now = self._seen.pop(load_balancer.id, None) or self._look(load_balancer.id)
+        if seen_now is None:
+            raise StaleGeneration(f"Load balancer {load_balancer.id} was removed meanwhile")
+        before, stored = seen_now[0], mapping.stored_children(seen_now[1])
+        changed = mapping.changed_values(before, mapping.load_balancer_values(load_balancer))
+        changed |= {"updated_at": self._now, "changed_at": self._now}
         saved = self._connection.execute(
-            update(load_balancers)
-            .where(*this)
-            .values(**mapping.load_balancer_values(load_balancer), updated_at=self._now, changed_at=self._now)
+            _UPDATE_ONE_SEEN, {"key_id": load_balancer.id, "seen_generation": seen, **changed}
         )
         if not saved.rowcount:
             raise StaleGeneration(f"Load balancer {load_balancer.id} was changed meanwhile")
-        stored = self._seen.pop(load_balancer.id, None) or self._children_of(load_balancer.id)
-        gone = self._save_children(stored, mapping.children_values(load_balancer))
+        gone, children = self._save_children(stored, mapping.children_values(load_balancer))
         self._note_removed(load_balancer, gone)
         left = {row["port_id"] for row in stored.virtual_ips} - {vip.port_id for vip in load_balancer.virtual_ips}
         self.networks.release(port_ids=left - {None})
+        return self._stored({**before, **changed}, children)
+
+    def _look(self, load_balancer_id: str) -> tuple[Row, LoadBalancer] | None:
+        """The row of a load balancer, and itself."""
+        rows = self._rows(_ONE, {"load_balancer_id": load_balancer_id})
+        if not rows:
+            return None
+        parts = self._remembered.parts(rows[0])
+        if parts is not None:
+            found = mapping.with_row(parts, rows[0])
+        else:
+            children = self._children(_CHILDREN_OF_ONE, {"load_balancer_id": load_balancer_id})
+            (found,) = mapping.load_balancers_from(rows, children)
+        self._remember([found])
+        return rows[0], found
+
+    def _stored(self, row: Row, children: Children) -> LoadBalancer:
+        """What was just written, without reading it."""
+        (stored,) = mapping.load_balancers_from([row], children)
+        self._seen[stored.id] = row, stored
+        self.written[stored.id] = stored
+        return stored
+
+    def _remember(self, found: Sequence[LoadBalancer] | Sequence[HealthMonitor]) -> None:
+        self._remembered.keep([each for each in found if each.id not in self.written])
 
     def leaving(self, device_id: str, phases: Collection[MovePhase] = tuple(MovePhase)) -> list[str]:
         query = select(load_balancers.c.id).where(
@@ -474,7 +510,9 @@ class SqlTransaction:
             self.bump(row["device_id"])
 
     def hand_over(self, *, pools: Mapping[str, str], members: Mapping[str, str]) -> None:
+        # From here on generations do not tell what is below load balancers, until these are saved.
         self._seen.clear()
+        self._remembered = Remembered()
         place = metadata.tables["pools"]
         for pool_id, load_balancer_id in pools.items():
             this = place.c.id == pool_id
@@ -504,7 +542,7 @@ class SqlTransaction:
             if any(row[name] != value for name, value in new.items())
         ]
         if values:
-            self._connection.execute(update(load_balancers).where(*_key_conditions(load_balancers)), values)
+            self._connection.execute(_update(load_balancers), values)
 
     def purge_load_balancers(self, ids: Sequence[str]) -> None:
         """Remove rows for good, with all below them, what was counted for them and the monitors of their project that
@@ -536,11 +574,18 @@ class SqlTransaction:
 
     def _load(self, conditions: Sequence[ColumnElement[bool]], *order: ColumnElement[Any]) -> list[LoadBalancer]:
         """One query per table, however many load balancers there are."""
-        rows = self._rows(select(load_balancers).where(*conditions).order_by(*order))
-        if not rows:
-            return []
-        queries = _children_queries(select(load_balancers.c.id).where(*conditions))
-        return mapping.load_balancers_from(rows, self._children(queries, {}))
+        listed = self._rows(select(*_TELLING).where(*conditions).order_by(*order))
+        found = {row["id"]: self._remembered.balancer(row) for row in listed}
+        unknown = [row for row in listed if found[row["id"]] is None]
+        for batch in _batches(unknown):
+            rows = self._rows(_SOME, {"ids": [row["id"] for row in batch]})
+            known = {row["id"]: self._remembered.parts(row) for row in rows}
+            unread = [row for row in rows if known[row["id"]] is None]
+            read = mapping.load_balancers_from(unread, self._children_of([row["id"] for row in unread]))
+            read += [mapping.with_row(parts, row) for row in rows if (parts := known[row["id"]]) is not None]
+            self._remember(read)
+            found |= {each.id: each for each in read}
+        return [each for each in found.values() if each is not None]
 
     def _children(self, queries: Mapping[str, Select[Any]], parameters: Values) -> Children:
         """`queries` are those of `_children_queries`."""
@@ -553,11 +598,12 @@ class SqlTransaction:
                 found[name] = ()
         return Children(**found)
 
-    def _children_of(self, load_balancer_id: str) -> Children:
-        return self._children(_CHILDREN_OF_ONE, {"load_balancer_id": load_balancer_id})
+    def _children_of(self, load_balancer_ids: Sequence[str]) -> Children:
+        return self._children(_CHILDREN_OF_SOME, {"ids": load_balancer_ids}) if load_balancer_ids else Children()
 
-    def _save_children(self, stored: Children, wanted: Children) -> dict[Table, Sequence[mapping.Key]]:
-        """Write what differs only, so that the times of what stays are kept. Returns the keys of what is gone."""
+    def _save_children(self, stored: Children, wanted: Children) -> tuple[dict[Table, Sequence[mapping.Key]], Children]:
+        """Write what differs only, so that the times of what stays are kept. Returns the keys of what is gone, and the
+        rows that there are then."""
         differences = {
             table: mapping.difference(
                 getattr(stored, table.name), getattr(wanted, table.name), table.primary_key.columns.keys()
@@ -575,17 +621,34 @@ class SqlTransaction:
             self._update_rows(table, differences[table].changed, getattr(stored, table.name))
         for table in (listeners, pools, virtual_ips):
             self._delete_rows(table, differences[table].gone)
-        return {table: difference.gone for table, difference in differences.items()}
+        gone = {table: difference.gone for table, difference in differences.items()}
+        return gone, Children(
+            **{
+                table.name: mapping.rows_after(
+                    getattr(stored, table.name),
+                    getattr(wanted, table.name),
+                    difference,
+                    table.primary_key.columns.keys(),
+                    self._times_of_new(table),
+                )
+                for table, difference in differences.items()
+            }
+        )
+
+    def _times_of_new(self, table: Table) -> dict[str, datetime]:
+        return {"created_at": self._now, "updated_at": self._now} if "created_at" in table.c else {}
 
     def _note_removed(self, load_balancer: LoadBalancer, gone: Mapping[Table, Sequence[mapping.Key]]) -> None:
         """What its device may run until it has applied this generation counts for the project until then."""
+        # The last part of a key is the object's id, also that of a health monitor that a pool no longer uses.
+        resources = {key[-1]: resource for table, resource in _BELOW.items() for key in gone[table]}
+        if not resources:
+            return
         this = removed_objects.c.load_balancer_id == load_balancer.id
         applied = select(load_balancers.c.applied_generation).where(load_balancers.c.id == load_balancer.id)
         self._connection.execute(
             delete(removed_objects).where(this, removed_objects.c.generation <= applied.scalar_subquery())
         )
-        # The last part of a key is the object's id, also that of a health monitor that a pool no longer uses.
-        resources = {key[-1]: resource for table, resource in _BELOW.items() for key in gone[table]}
         for batch in _batches(sorted(resources)):
             self._connection.execute(delete(removed_objects).where(this, removed_objects.c.object_id.in_(batch)))
         self._insert_rows(
@@ -604,11 +667,15 @@ class SqlTransaction:
     # --- health monitors -----------------------------------------------------------
 
     def monitors(self, ids: Sequence[str]) -> list[HealthMonitor]:
-        found = {
-            row["id"]: mapping.monitor_from(row)
-            for batch in _batches(ids)
-            for row in self._rows(_MONITORS, {"ids": batch})
-        }
+        found: dict[str, HealthMonitor] = {}
+        for batch in _batches(ids):
+            there = {row["id"]: self._remembered.monitor(row) for row in self._rows(_MONITOR_TIMES, {"ids": batch})}
+            found |= {key: known for key, known in there.items() if known is not None}
+            unknown = [key for key in there if key not in found]
+            if unknown:
+                read = [mapping.monitor_from(row) for row in self._rows(_MONITORS, {"ids": unknown})]
+                self._remember(read)
+                found |= {each.id: each for each in read}
         return [found[each] for each in ids if each in found]
 
     def monitor(self, monitor_id: str) -> HealthMonitor:
@@ -627,26 +694,36 @@ class SqlTransaction:
 
     def monitor_users(self, ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         found: dict[str, set[str]] = {each: set() for each in ids}
-        used = pool_health_monitors.c.health_monitor_id
-        query = (
-            select(used, load_balancers.c.id.label("user"))
-            .select_from(pool_health_monitors.join(pools).join(load_balancers))
-            .where(load_balancers.c.deleted.is_(False))
-        )
         for batch in _batches(sorted(found)):
-            for row in self._rows(query.where(used.in_(batch))):
+            for row in self._rows(_MONITOR_USERS, {"ids": batch}):
                 found[row["health_monitor_id"]].add(row["user"])
         return {monitor_id: tuple(sorted(users)) for monitor_id, users in found.items()}
 
-    def save_monitor(self, monitor: HealthMonitor) -> None:
-        stored = self._rows(select(health_monitors).where(health_monitors.c.id == monitor.id).with_for_update())
-        difference = mapping.difference(stored, [mapping.monitor_values(monitor)], ("id",))
+    def save_monitor(self, monitor: HealthMonitor) -> HealthMonitor:
+        stored = self._rows(_MONITOR_LOCKED, {"monitor_id": monitor.id})
+        wanted, times = [mapping.monitor_values(monitor)], self._times_of_new(health_monitors)
+        difference = mapping.difference(stored, wanted, ("id",))
         self._insert_rows(health_monitors, difference.added)
         self._update_rows(health_monitors, difference.changed, stored)
+        (row,) = mapping.rows_after(stored, wanted, difference, ("id",), times)
+        self.written[monitor.id] = saved = mapping.monitor_from(row)
+        return saved
 
     def delete_monitor(self, monitor_id: str) -> None:
         """Pools that use it lose it. Nothing happens when it is gone already."""
         self._seen.clear()
+        for key, each in list(self.written.items()):
+            if key == monitor_id or (isinstance(each, LoadBalancer) and _uses(each, monitor_id)):
+                del self.written[key]
+        users = select(pools.c.load_balancer_id).join(
+            pool_health_monitors, pool_health_monitors.c.pool_id == pools.c.id
+        )
+        # They lose it without a generation of their own.
+        self._connection.execute(
+            update(load_balancers)
+            .where(load_balancers.c.id.in_(users.where(pool_health_monitors.c.health_monitor_id == monitor_id)))
+            .values(changed_at=self._now)
+        )
         self._connection.execute(delete(health_monitors).where(health_monitors.c.id == monitor_id))
 
     # --- statistics --------------------------------------------------------------------
@@ -654,25 +731,16 @@ class SqlTransaction:
     def statistics(self, load_balancer_ids: Sequence[str]) -> dict[str, Statistics]:
         found: dict[str, Statistics] = {}
         for batch in _batches(load_balancer_ids):
-            present = self._rows(
-                select(
-                    load_balancers.c.id,
-                    _SERVING.label("device_id"),
-                    device_observations.c.sampled_at,
-                    db_now().label("now"),
-                )
-                .select_from(load_balancers.outerjoin(device_observations, device_observations.c.device_id == _SERVING))
-                .where(load_balancers.c.id.in_(batch))
-            )
-            counted: dict[str, list[Row]] = {}
-            for row in self._rows(select(object_statistics).where(object_statistics.c.load_balancer_id.in_(batch))):
-                counted.setdefault(row["load_balancer_id"], []).append(row)
-            for row in present:
-                sampled_at = row["sampled_at"]
-                found[row["id"]] = Statistics(
-                    states=_states(counted.get(row["id"], ()), row["device_id"]),
+            of_one: dict[str, list[Row]] = {}
+            for row in self._rows(_STATISTICS, {"ids": batch}):
+                of_one.setdefault(row["balancer_id"], []).append(row)
+            for balancer_id, rows in of_one.items():
+                first = rows[0]
+                sampled_at = first["sampled_at"]
+                found[balancer_id] = Statistics(
+                    states=_states((row for row in rows if row["object_id"] is not None), first["serving_device_id"]),
                     sampled_at=sampled_at,
-                    age=None if sampled_at is None else max(0.0, float(row["now"]) - sampled_at),
+                    age=None if sampled_at is None else max(0.0, float(first["now"]) - sampled_at),
                 )
         return found
 
@@ -745,13 +813,9 @@ class SqlTransaction:
 
     # --- deployments -------------------------------------------------------------------
 
-    def accepted_blocks(self, device_id: str, *, include_deleted: bool = False) -> dict[str, str]:
-        """In the order of their ids."""
-        query = select(accepted_blocks.c.load_balancer_id, accepted_blocks.c.text)
-        if not include_deleted:
-            query = query.join(load_balancers).where(load_balancers.c.deleted.is_(False))
-        query = query.where(accepted_blocks.c.device_id == device_id).order_by(accepted_blocks.c.load_balancer_id)
-        return {row["load_balancer_id"]: row["text"] for row in self._rows(query)}
+    def accepted_blocks(self, device_id: str) -> dict[str, tuple[str, bool]]:
+        found = self._connection.execute(_ACCEPTED, {"device_id": device_id})
+        return {row[0]: (row[1], bool(row[2])) for row in found}
 
     def is_accepted(self, device_id: str, load_balancer_id: str) -> bool:
         of_device = accepted_blocks.c.device_id == device_id
@@ -965,10 +1029,10 @@ class SqlTransaction:
         return self._connection.execute(query, parameters).mappings().all()
 
     def _insert_rows(self, table: Table, rows: Iterable[Row]) -> None:
-        times = {"created_at": self._now, "updated_at": self._now} if "created_at" in table.c else {}
+        times = self._times_of_new(table)
         values = [{**row, **times} for row in rows]
         if values:
-            self._connection.execute(insert(table), values)
+            self._connection.execute(_insert(table), values)
 
     def _update_rows(self, table: Table, changed: Iterable[tuple[Row, bool]], stored: Iterable[Row]) -> None:
         """A row that only got another place among its siblings keeps its `updated_at`."""
@@ -981,13 +1045,13 @@ class SqlTransaction:
                 value["updated_at"] = self._now if really else times[row["id"]]
             values.append(value)
         if values:
-            self._connection.execute(update(table).where(*_key_conditions(table)), values)
+            self._connection.execute(_update(table), values)
 
     def _delete_rows(self, table: Table, keys: Iterable[mapping.Key]) -> None:
         names = table.primary_key.columns.keys()
         values = [{f"key_{name}": part for name, part in zip(names, key, strict=True)} for key in keys]
         if values:
-            self._connection.execute(delete(table).where(*_key_conditions(table)), values)
+            self._connection.execute(_delete(table), values)
 
 
 def _children_queries(load_balancer_ids: Select[Any]) -> Mapping[str, Select[Any]]:
@@ -1020,7 +1084,70 @@ _ABOVE = {
 }
 # Made once: making them takes as long as running them.
 _ONE = select(load_balancers).where(load_balancers.c.id == sa.bindparam("load_balancer_id"))
+_MONITOR_LOCKED = select(health_monitors).where(health_monitors.c.id == sa.bindparam("monitor_id")).with_for_update()
+_IS_DEVICE = select(devices.c.id).where(devices.c.id == sa.bindparam("device_id"))
+# In this order: MariaDB and MySQL go by what they have set already.
+_BUMP = (
+    update(devices)
+    .where(devices.c.id == sa.bindparam("device_id"))
+    .ordered_values(
+        (
+            devices.c.waiting_since,
+            sa.case(
+                (devices.c.desired_revision <= devices.c.applied_revision, db_now()), else_=devices.c.waiting_since
+            ),
+        ),
+        (devices.c.desired_revision, devices.c.desired_revision + 1),
+        (devices.c.retry_at, sa.null()),
+        (devices.c.failures, 0),
+    )
+)
+_ACCEPTED = (
+    select(accepted_blocks.c.load_balancer_id, accepted_blocks.c.text, load_balancers.c.deleted)
+    .join_from(accepted_blocks, load_balancers, load_balancers.c.id == accepted_blocks.c.load_balancer_id)
+    .where(accepted_blocks.c.device_id == sa.bindparam("device_id"))
+    .order_by(accepted_blocks.c.load_balancer_id)
+)
+_OBSERVED = "observed "
+_DEVICES = (
+    select(devices, *(column.label(f"{_OBSERVED}{column.name}") for column in device_observations.c))
+    .select_from(devices.outerjoin(device_observations, device_observations.c.device_id == devices.c.id))
+    .order_by(devices.c.created_at, devices.c.id)
+)
+_SOME_DEVICES = _DEVICES.where(devices.c.id.in_(sa.bindparam("ids", expanding=True)))
+_DEVICE = _DEVICES.where(devices.c.id == sa.bindparam("device_id")).order_by(None)
+# Each load balancer with every object that was counted for it.
+_STATISTICS = (
+    select(
+        load_balancers.c.id.label("balancer_id"),
+        _SERVING.label("serving_device_id"),
+        device_observations.c.sampled_at,
+        db_now().label("now"),
+        object_statistics,
+    )
+    .select_from(
+        load_balancers.outerjoin(device_observations, device_observations.c.device_id == _SERVING).outerjoin(
+            object_statistics, object_statistics.c.load_balancer_id == load_balancers.c.id
+        )
+    )
+    .where(load_balancers.c.id.in_(sa.bindparam("ids", expanding=True)))
+)
+_MONITOR_USERS = (
+    select(pool_health_monitors.c.health_monitor_id, load_balancers.c.id.label("user"))
+    .select_from(pool_health_monitors.join(pools).join(load_balancers))
+    .where(
+        load_balancers.c.deleted.is_(False),
+        pool_health_monitors.c.health_monitor_id.in_(sa.bindparam("ids", expanding=True)),
+    )
+)
+_MONITOR_TIMES = select(health_monitors.c.id, health_monitors.c.updated_at).where(
+    health_monitors.c.id.in_(sa.bindparam("ids", expanding=True))
+)
 _MONITORS = select(health_monitors).where(health_monitors.c.id.in_(sa.bindparam("ids", expanding=True)))
+_SOME = select(load_balancers).where(load_balancers.c.id.in_(sa.bindparam("ids", expanding=True)))
+_CHILDREN_OF_SOME = _children_queries(
+    select(load_balancers.c.id).where(load_balancers.c.id.in_(sa.bindparam("ids", expanding=True)))
+)
 _CHILDREN_OF_ONE = _children_queries(
     select(load_balancers.c.id).where(load_balancers.c.id == sa.bindparam("load_balancer_id"))
 )
@@ -1062,8 +1189,8 @@ _STAMPS = (
     .where(load_balancers.c.deleted.is_(False))
     .order_by(load_balancers.c.created_at, load_balancers.c.id)
 )
-_STAMPS_OF_PROJECT = _STAMPS.where(load_balancers.c.project_id == sa.bindparam("project_id"))
-_STAMP = _STAMPS_OF_PROJECT.where(load_balancers.c.id == sa.bindparam("load_balancer_id")).order_by(None)
+STAMPS_OF_PROJECT = _STAMPS.where(load_balancers.c.project_id == sa.bindparam("project_id"))
+STAMP = STAMPS_OF_PROJECT.where(load_balancers.c.id == sa.bindparam("load_balancer_id")).order_by(None)
 
 _MEMBERS = members
 # A monitor that only deleted load balancers use goes with them.
@@ -1142,7 +1269,7 @@ _PLACES: Mapping[type, _Place] = {
 
 @lru_cache
 def _stamps_having(kind: type, names: tuple[str, ...], *, of_project: bool) -> Select[Any]:
-    query = _STAMPS_OF_PROJECT if of_project else _STAMPS
+    query = STAMPS_OF_PROJECT if of_project else _STAMPS
     if not names:
         return query
     place = _PLACES[kind]
@@ -1152,7 +1279,7 @@ def _stamps_having(kind: type, names: tuple[str, ...], *, of_project: bool) -> S
     return query.where(load_balancers.c.id.in_(found.correlate(None)))
 
 
-def _stamp(row: Any) -> Stamp:
+def stamp_from(row: Any) -> Stamp:
     return Stamp(load_balancer_id=row[0], project_id=row[1], state=tuple(row))
 
 
@@ -1175,8 +1302,34 @@ def _key_conditions(table: Table) -> list[ColumnElement[bool]]:
     return [column == sa.bindparam(f"key_{column.name}") for column in table.primary_key.columns]
 
 
-def _observation(row: Row | None) -> Observation | None:
-    return None if row is None else mapping.observation_from(row)
+def _uses(balancer: LoadBalancer, monitor_id: str) -> bool:
+    return any(monitor_id in pool.health_monitor_ids for pool in balancer.pools)
+
+
+@lru_cache
+def _insert(table: Table) -> sa.Insert:
+    return insert(table)
+
+
+@lru_cache
+def _update(table: Table) -> sa.Update:
+    return update(table).where(*_key_conditions(table))
+
+
+@lru_cache
+def _delete(table: Table) -> sa.Delete:
+    return delete(table).where(*_key_conditions(table))
+
+
+_UPDATE_ONE_SEEN = _update(load_balancers).where(load_balancers.c.generation == sa.bindparam("seen_generation"))
+
+
+def _device(row: Row) -> Device:
+    """Of a row of `_DEVICES`."""
+    observed: Values | None = None
+    if row[f"{_OBSERVED}device_id"] is not None:
+        observed = {column.name: row[f"{_OBSERVED}{column.name}"] for column in device_observations.c}
+    return mapping.device_from(row, None if observed is None else mapping.observation_from(observed))
 
 
 def _capital(sentence: str) -> str:

@@ -2,21 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
 import unittest
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import sqlalchemy as sa
 
+from balancer.core.model import DeviceSpec, LoadBalancer
 from balancer.core.ports import Repository
 from balancer.db import migrations, tables
 from balancer.db.engine import make_engine
 from balancer.db.leases import SqlLeases, make_owner
 from balancer.db.repository import SqlRepository
 from balancer.db.secrets import Keys, new_key
+from balancer.db.transaction import SqlTransaction
 from tests.contract import servers
+
+
+class Compared(SqlRepository):
+    """What it remembers, and what a transaction says that it has written, must be what is stored: whatever is loaded or
+    committed is compared with what a repository says that has just been made."""
+
+    def __init__(self, case: unittest.TestCase, engine: sa.Engine, secrets: Keys) -> None:
+        super().__init__(engine, secrets=secrets)
+        self._case = case
+        self._forgetful = functools.partial(SqlRepository, engine, secrets=secrets)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[SqlTransaction]:
+        with super().write() as tx:
+            yield tx
+            fresh = SqlTransaction(tx._connection)
+            for each in tx.written.values():
+                if isinstance(each, LoadBalancer):
+                    self._case.assertEqual(fresh.load_balancers(ids=[each.id], include_deleted=True), [each])
+                else:
+                    self._case.assertEqual(fresh.monitors([each.id]), [each])
+
+    def load_spec(self, device_id: str) -> DeviceSpec | None:
+        """Twice, so that most of it is remembered."""
+        super().load_spec(device_id)
+        for _ in range(5):
+            before = _timeless(self._forgetful().load_spec(device_id))
+            loaded = super().load_spec(device_id)
+            # What others do meanwhile is not compared.
+            if before == _timeless(self._forgetful().load_spec(device_id)):
+                self._case.assertEqual(before, _timeless(loaded))
+                break
+        return loaded
+
+
+def _timeless(spec: DeviceSpec | None) -> DeviceSpec | None:
+    return None if spec is None else replace(spec, seen_ago=None, deployable=False)
 
 
 class DatabaseCase(unittest.TestCase):
@@ -34,7 +76,7 @@ class DatabaseCase(unittest.TestCase):
     def setUp(self) -> None:
         self.url, self.engine = self.make_database()
         self.secrets = Keys([new_key()])
-        self.repository = SqlRepository(self.engine, secrets=self.secrets)
+        self.repository = Compared(self, self.engine, self.secrets)
         self.leases = SqlLeases(self.engine, make_owner(), 60.0)
 
     def query(self, statement: str, **parameters: object) -> list[tuple[object, ...]]:

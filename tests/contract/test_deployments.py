@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import update
 
@@ -17,7 +17,9 @@ from balancer.core import changes, scheduler
 from balancer.core.model import (
     AdminState,
     Algorithm,
+    Applied,
     Caller,
+    Candidate,
     Capabilities,
     Device,
     LoadBalancer,
@@ -27,6 +29,7 @@ from balancer.core.model import (
     Tree,
     new_id,
 )
+from balancer.core.ports import Driver
 from balancer.core.reconciler import Holder, Reconciler
 from balancer.core.service import Service
 from balancer.core.status import load_balancer_status
@@ -34,6 +37,7 @@ from balancer.core.worker import Worker
 from balancer.db import engine as database
 from balancer.db.leases import SqlLeases, make_owner
 from balancer.db.tables import device_observations, devices, leases
+from balancer.drivers.fake import FakeDriver
 from balancer.drivers.registry import Registry
 from balancer.exceptions import CapabilityConflict, Conflict, LeaseLost, NoSuitableDevice, NotFound
 from tests.contract.databases import DatabaseCase, Mariadb, Postgresql, SqliteFile
@@ -47,22 +51,40 @@ else:
 ADMIN = Caller(admin=True)
 
 
+class SlowDriver(FakeDriver):
+    """Deployments take as long as reloads do; `began` is when each did."""
+
+    seconds = 0.4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began: list[float] = []
+
+    def apply(self, device: Device, candidate: Candidate, **how: Any) -> Applied:
+        self.began.append(time.monotonic())
+        time.sleep(self.seconds)
+        return super().apply(device, candidate, **how)
+
+
 class DeploymentsContract(Suite):
     def setUp(self) -> None:
         super().setUp()
         registry = Registry(Settings())
         self.addCleanup(registry.close)
-        placing = scheduler.from_names(Settings().device_filters, Settings().device_cost_functions, {})
-        self.service = Service(self.repository, registry.driver_for, placing, NoNotifier())
+        self.placing = scheduler.from_names(Settings().device_filters, Settings().device_cost_functions, {})
+        self.service = Service(self.repository, registry.driver_for, self.placing, NoNotifier())
         self.leases = SqlLeases(self.engine, make_owner(), 15)
-        self.reconciler = Reconciler(
+        self.reconciler = self.make_reconciler(registry.driver_for)
+
+    def make_reconciler(self, driver_for: Callable[[str], Driver]) -> Reconciler:
+        return Reconciler(
             self.repository,
             self.leases,
-            registry.driver_for,
+            driver_for,
             lease_seconds=15,
             observe_interval=60,
-            retry_first=0.2,
-            retry_max=1,
+            retry_first=1.0,
+            retry_max=2,
         )
 
     def register(self, **fields: object) -> Device:
@@ -304,7 +326,58 @@ class DeploymentsContract(Suite):
         self.assertEqual(len(self.service.load_balancers(ADMIN, "foo")), 1)
         self.create(tree(("*", 81)))
 
+    # --- waking a worker ---
+
+    def test_devices_that_are_named_are_deployed_to_at_once(self) -> None:
+        """More of them than threads, and again and again, with no look for work of the worker's own to help."""
+        devices = [self.register() for _ in range(4)]
+        worker = Worker(
+            self.repository, self.reconciler, name="tests", threads=2, scan_interval=3600, observe_interval=3600
+        )
+        runner = threading.Thread(target=worker.run)
+        runner.start()
+        self.addCleanup(runner.join, 10)
+        self.addCleanup(worker.stop)
+        for port in range(1000, 1005):
+            made = [self.create(tree(("*", port)), device_id=there.id) for there in devices]
+            worker.wake(there.id for there in devices)
+            # Nothing comes of the names of what is not there.
+            worker.wake(["0" * 32])
+            for balancer in made:
+                shown = self.service.load_balancer(ADMIN, "foo", balancer.id).tree
+                done = self.service.wait(ADMIN, shown, 20).load_balancer
+                self.assertEqual((done.generation, None), (done.applied_generation, done.error))
+
     # --- many at once ---
+
+    def test_changes_that_go_on_arriving_are_few_deployments(self) -> None:
+        """And the first of them does not wait for the others."""
+        driver = SlowDriver()
+        there = self.register()
+        reconciler = self.make_reconciler(lambda _: driver)
+        reconciler.reconcile(there.id)
+        self.create()
+        done_at: list[float] = []
+
+        def ask() -> None:
+            end = time.monotonic() + 2.5
+            while time.monotonic() < end:
+                with self.repository.write() as tx:
+                    tx.bump(there.id)
+                time.sleep(0.01)
+            done_at.append(time.monotonic())
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        asked = time.monotonic()
+        while not done_at or reconciler.reconcile(there.id) != "nothing to do":
+            reconciler.reconcile(there.id)
+        asker.join(30)
+        self.assertLess(driver.began[0], done_at[0])
+        # Each takes that long, and so does twice what is waited for.
+        self.assertLessEqual(len(driver.began), 2 + (done_at[0] - asked) / (2.5 * driver.seconds))
+        stored = self.service.device(ADMIN, there.id)
+        self.assertEqual(stored.desired_revision, stored.applied_revision)
 
     def test_a_worker_deploys_what_many_threads_ask_for(self) -> None:
         devices = [self.register() for _ in range(5)]

@@ -231,9 +231,9 @@ class HistoryContract(Steps):
         new = self.add(samples.load_balancer(self.device.id, port=82))
         self.remove(goes.id)
         with self.repository.read() as tx:
-            self.assertEqual({stays.id: f"{stays.id} 1"}, tx.accepted_blocks(self.device.id))
-            every = tx.accepted_blocks(self.device.id, include_deleted=True)
+            every = tx.accepted_blocks(self.device.id)
             self.assertEqual([], list(tx.accepted_blocks("0" * 32)))
+        self.assertEqual({stays.id: (f"{stays.id} 1", False), goes.id: (f"{goes.id} 1", True)}, every)
         self.assertEqual(sorted([stays.id, goes.id]), list(every))
         self.assertNotIn(new.id, every)
 

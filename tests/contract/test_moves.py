@@ -139,7 +139,7 @@ class Steps(Suite):
         for there in devices:
             with self.repository.read() as tx:
                 self.assertEqual([], tx.reservations(there.id))
-                self.assertEqual({}, tx.accepted_blocks(there.id, include_deleted=True))
+                self.assertEqual({}, tx.accepted_blocks(there.id))
             self.assertEqual({}, self.driver.running(there.id))
             self.service.remove_device(ADMIN, there.id)
 

@@ -72,7 +72,7 @@ class WorkerNotifier:
 
     def notify(self, device_id: str) -> None:
         if self.worker is not None:
-            self.worker.wake()
+            self.worker.wake([device_id])
 
 
 class ApiCase(unittest.TestCase):
@@ -97,15 +97,15 @@ class ApiCase(unittest.TestCase):
         self.secrets = Keys([new_key()])
         self.repository = SqlRepository(self.engine, secrets=self.secrets)
         self.notifier = WorkerNotifier()
-        self.service = self._make_service()
+        self.service = self._make_service(self.repository)
         self.app = make_app(self.service, self.settings)
         if self.worker:
             self.notifier.worker = self._start_worker()
 
-    def _make_service(self) -> Service:
+    def _make_service(self, repository: SqlRepository) -> Service:
         placing = scheduler.from_names(self.settings.device_filters, self.settings.device_cost_functions, {})
         types = self.registry.types()
-        return Service(self.repository, self.registry.driver_for, placing, self.notifier, device_types=types)
+        return Service(repository, self.registry.driver_for, placing, self.notifier, device_types=types)
 
     def make_reconciler(self) -> Reconciler:
         options = self.settings.worker
@@ -161,7 +161,8 @@ class ApiCase(unittest.TestCase):
     def _as_from_scratch(self, request: webob.Request, response: webob.Response) -> webob.Response:
         """What is remembered from one request to the next must never show. A worker may change it in between."""
         for _ in range(5):
-            fresh = request.copy().get_response(make_app(self._make_service(), self.settings))
+            forgetful = SqlRepository(self.engine, secrets=self.secrets)
+            fresh = request.copy().get_response(make_app(self._make_service(forgetful), self.settings))
             if (fresh.status_int, fresh.body) == (response.status_int, response.body):
                 break
             response = request.copy().get_response(self.app)

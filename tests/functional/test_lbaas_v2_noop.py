@@ -10,6 +10,7 @@ from balancer.core import scheduler
 from balancer.core.model import Caller, new_id
 from balancer.core.networks import networks_of
 from balancer.core.service import Service
+from balancer.db.repository import SqlRepository
 from tests.functional.case import DEVICE, LOAD_BALANCER
 from tests.functional.lbaas_v2 import LbaasCase
 
@@ -20,10 +21,10 @@ TENANT = {CALLER: Caller(project_id="foo", user_id="someone", roles=frozenset({"
 class NoopCase(LbaasCase):
     device_behaviour = "silent"
 
-    def _make_service(self) -> Service:
+    def _make_service(self, repository: SqlRepository) -> Service:
         placing = scheduler.from_names(self.settings.device_filters, self.settings.device_cost_functions, {})
         return Service(
-            self.repository,
+            repository,
             self.registry.driver_for,
             placing,
             self.notifier,

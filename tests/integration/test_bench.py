@@ -24,7 +24,7 @@ class TestBench(unittest.TestCase):
             # 1: it was measured, and some target was not met.
             self.assertIn(done.returncode, (0, 1), done.stdout + done.stderr)
             told = json.loads(written.read_text())
-        self.assertEqual(7, len(told["results"]))
+        self.assertEqual(11, len(told["results"]))
         for each in told["results"]:
             with self.subTest(each["what"]):
                 self.assertGreater(each["value"], 0)
