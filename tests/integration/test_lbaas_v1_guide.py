@@ -137,6 +137,7 @@ class TestGuide(unittest.TestCase):
             shown = self.run_line("neutron lb-pool-show web-pool -f value -c id")[1].strip()
             self.assertIn("web-pool", self.run_line(f"neutron lb-pool-show {shown}")[1])
         self._persistence()
+        self._more_commands()
         self._refusals()
         self._second_listener()
         self.done("deletes")
@@ -168,6 +169,33 @@ class TestGuide(unittest.TestCase):
         clear = "neutron lb-vip-update web-vip --session-persistence action=clear"
         self.assertEqual(0, self.run_line(clear)[0])
         eventually(lambda: len(self.answers()) == 2, "they no longer do", seconds=20)
+
+    def _more_commands(self) -> None:
+        member = self.listed("member")[-1]
+        for command, says in (
+            ("vip-update web-vip --connection-limit 100 --description front", ""),
+            ("vip-show web-vip", "| connection_limit    | 100 "),
+            ("vip-update web-vip --connection-limit -1", ""),
+            ("pool-update web-pool --lb-method ROUND_ROBIN --description both --admin-state-up True", ""),
+            ("pool-show web-pool -f value -c description", "both"),
+            (f"member-update {member} --weight 3", ""),
+            (f"member-show {member} -f value -c weight", "3"),
+            (f"member-update {member} --weight 1", ""),
+            (f"healthmonitor-update {self.names['MONITOR']} --max-retries 2 --expected-codes 200-204", ""),
+            (f"healthmonitor-show {self.names['MONITOR']} -f value -c expected_codes", "200-204"),
+            # One page after the other.
+            ("pool-list -P 1 --sort-key name --sort-dir desc -f value -c name", "web-pool\n"),
+            ("pool-list --name web-pool --protocol HTTP -f value -c name", "web-pool\n"),
+            ("vip-list --protocol HTTPS -f value -c id", ""),
+        ):
+            with self.subTest(command):
+                status, output = self.run_line(f"neutron lb-{command}")
+                self.assertEqual(0, status, output)
+                self.assertIn(says, output)
+        self.assertEqual(2, self.run_line("neutron lb-pool-list -P 1 -f value -c name")[1].count("\n"))
+        agent = self.run_line("neutron agent-list -f value -c id")[1].strip()
+        self.assertIn("web-pool", self.run_line(f"neutron lb-pool-list-on-agent {agent}")[1])
+        self.assertIn("lbaas", self.run_line("neutron ext-list -f value -c alias")[1].split())
 
     def _refusals(self) -> None:
         told = ("in use by vip", "used by a pool", "already", "already", "already", "delay")
