@@ -71,6 +71,8 @@ class TestObjects(LbaasV1Case):
         }
         self.assertEqual(expected, made)
         self.assertEqual(made["port_id"], self.get(f"/v2.0/ports/{made['port_id']}")["port"]["id"])
+        # It goes with the vip, and not before.
+        self.assertEqual(409, self.call("DELETE", f"/v2.0/ports/{made['port_id']}").status)
         path = f"vips/{made['id']}"
         self.assertEqual(made, self.one(path))
         self.assertEqual([made], self.all("vips"))
@@ -612,6 +614,36 @@ class TestPaths(LbaasV1Case):
 
 
 class TestStatuses(LbaasV1Case):
+    def test_what_a_device_refuses_is_in_error_until_it_takes_a_change(self) -> None:
+        pool = self.pool()
+        vip, member = self.vip(pool), self.member(pool)
+        paths = [f"vips/{vip['id']}", f"members/{member['id']}", f"pools/{pool['id']}"]
+        for path in paths:
+            self.until_active(path)
+        (balancer,) = self.listed("loadbalancers")
+        refuses = f"reject:{balancer['id'].replace('-', '')}"
+        self.expect(200, "PUT", f"/devices/{self.device_id}", {"behaviour": refuses})
+        self.assertIn(self.change(paths[1], weight=9)["status"], ("PENDING_UPDATE", "ERROR"))
+        refused = self.until_active(paths[1])
+        self.assertEqual("ERROR", refused["status"])
+        # What the device said is for administrators, who read it in the balancer API.
+        self.assertIn("did not accept", refused["status_description"])
+        # What was not changed runs on.
+        shown = self.one(paths[0])
+        self.assertEqual(("ACTIVE", None), (shown["status"], shown["status_description"]))
+        self.expect(200, "PUT", f"/devices/{self.device_id}", {"behaviour": ""})
+        self.change(paths[1], weight=8)
+        again = self.until_active(paths[1])
+        self.assertEqual(("ACTIVE", None), (again["status"], again["status_description"]))
+
+    def test_the_port_of_a_vip_goes_with_it(self) -> None:
+        pool = self.pool()
+        vip = self.vip(pool)
+        self.until_active(f"vips/{vip['id']}")
+        self.drop(f"vips/{vip['id']}")
+        self.until(lambda: self.call("GET", f"/v2.0/ports/{vip['port_id']}").status == 404)
+        self.assertEqual(vip["address"], self.vip(pool)["address"])
+
     def test_from_pending_to_active(self) -> None:
         pool = self.pool()
         self.assertEqual("ACTIVE", self.until_active(f"pools/{pool['id']}")["status"])

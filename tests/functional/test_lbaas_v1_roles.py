@@ -178,6 +178,8 @@ class TestRoles(LbaasV1Case):
 
     def test_agents_are_for_administrators(self) -> None:
         path = self.filled("pools/{id}/loadbalancer-agent")
+        # Nobody works here.
+        self.assertEqual({"agent": None}, self.ask(Token("foo", roles=("admin",)), "GET", path).json)
         for role in ROLES:
             status = 200 if role in ADMINS else 403
             self.assertEqual(status, self.ask(Token("foo", roles=(role,)), "GET", path).status)
