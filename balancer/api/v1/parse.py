@@ -119,9 +119,8 @@ def _check_protocol(field: str, protocol: Protocol, offered: Capabilities) -> No
     _check_offered(field, protocol.value, protocol_names(offered))
 
 
-def _check_pool(pool: Pool, offered: Capabilities) -> None:
+def _check_algorithm(pool: Pool, offered: Capabilities) -> None:
     _check_offered("algorithm", terms.ALGORITHMS[pool.algorithm], algorithm_names(offered))
-    _check_protocol("protocol", pool.protocol, offered)
 
 
 # --- devices ------------------------------------------------------------------------------------
@@ -173,7 +172,8 @@ def load_balancer(body: Body, project_id: str, offered: Capabilities) -> tuple[T
     own = {key: value for key, value in sent.items() if key not in _CHILD_LISTS}
     balancer, pool = objects.BALANCER.read(own, path=path).on(objects.new_balancer(project_id))
     assert pool is not None
-    _check_pool(pool, offered)
+    _check_algorithm(pool, offered)
+    _check_protocol("protocol", pool.protocol, offered)
     tree = Tree(load_balancer=replace(balancer, pools=(pool,)))
     for number, child in enumerate(children["nodes"] or ()):
         member = _new(objects.NODE, objects.new_member(), child, _item(path, "nodes", number))
@@ -218,8 +218,11 @@ def load_balancer_change(body: Body, offered: Capabilities) -> Change:
             raise InvalidInput("device_id cannot be changed", field="device_id")
         balancer, pool = edit.on(Balancer(tree.load_balancer, old))
         assert pool is not None
-        if (pool.algorithm, pool.protocol) != (old.algorithm, old.protocol):
-            _check_pool(pool, offered)
+        # What is as it was may be of another dialect.
+        if pool.algorithm is not old.algorithm:
+            _check_algorithm(pool, offered)
+        if pool.protocol is not old.protocol:
+            _check_protocol("protocol", pool.protocol, offered)
         listeners = tuple(
             objects.with_protocol(listener, pool.protocol) if listener.protocol is old.protocol else listener
             for listener in balancer.listeners
@@ -280,6 +283,12 @@ def virtual_ip(body: Body, offered: Capabilities) -> tuple[str, Change]:
 
     def apply(tree: Tree) -> Tree:
         pool = _only_pool(tree)
+        if pool.protocol not in names.PROTOCOLS and "protocol" not in sent:
+            raise Conflict(
+                f"The nodes of load balancer {tree.load_balancer.id} speak {pool.protocol}, which no virtual IP does "
+                "in this API: give its protocol",
+                field="protocol",
+            )
         listener = replace(objects.with_protocol(blank.listener, pool.protocol), default_pool_id=pool.id)
         item = edit.on(ListenerAt(listener, blank.virtual_ip))
         _check_protocol("protocol", item.listener.protocol, offered)
