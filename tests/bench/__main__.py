@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.bench import deployments, fleet, requests
+from tests.bench import deployments, fleet, lbaas_v2, requests
 from tests.bench.measuring import Result, line, table
 
 
@@ -28,6 +28,7 @@ ROWS: Mapping[str, Benchmark] = {
     "c": deployments.change_many,
     "d": fleet.create_everywhere,
     "e": requests.run,
+    "f": lbaas_v2.run,
 }
 
 

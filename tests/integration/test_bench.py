@@ -30,6 +30,13 @@ class TestBench(unittest.TestCase):
                 self.assertGreater(each["value"], 0)
                 self.assertIn(f"| {each['what']} ", done.stdout)
 
+    def test_one_api_beside_another(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.bench", "--quick", "f"], cwd=ROOT, capture_output=True, text=True, timeout=120
+        )
+        self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+        self.assertEqual(8, done.stdout.count("LBaaS v2, "))
+
     def test_an_unknown_row_is_refused(self) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "tests.bench", "z"], cwd=ROOT, capture_output=True, text=True, timeout=60
