@@ -118,7 +118,8 @@ def run_suite(root: Path, python: str, results: Path, tests: Sequence[str]) -> N
 def service(root: Path, keystone: Keystone, roles: str) -> RunningService:
     paste, policy = root / "paste.ini", root / "policy.yaml"
     paste.write_text(PASTE)
-    policy.write_text(json.dumps(SCHEMES[roles]))
+    # The suite takes it for granted that projects have these listeners; there is nothing else on the device.
+    policy.write_text(json.dumps({**SCHEMES[roles], "prometheus": "rule:write"}))
     options = {
         "DEFAULT": {"paste_config": str(paste)},
         "network": {"driver": "noop"},
