@@ -197,6 +197,18 @@ class Cidr:
         return {"type": "string", "x-pattern": "an address range such as 192.0.2.0/24"}
 
 
+MOST_ITEMS = 1000
+"""Of a list in a body: each item is an object to be stored, or is compared with the others."""
+
+
+def _check_list(value: Any) -> None:
+    """Raises `ValueError`."""
+    if not isinstance(value, list):
+        raise ValueError("it must be a list")
+    if len(value) > MOST_ITEMS:
+        raise ValueError(f"it must have {MOST_ITEMS} items at most")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListOf:
     """Kept as a tuple."""
@@ -204,9 +216,8 @@ class ListOf:
     item: Kind
 
     def read(self, value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            raise ValueError("it must be a list")
         found = []
+        _check_list(value)
         for number, each in enumerate(value):
             try:
                 found.append(self.item.read(each))
@@ -322,8 +333,7 @@ class Resource:
     def items(self, body: Mapping[str, Any]) -> list[tuple[Values, Mapping[str, Any]]]:
         """Several new objects below the plural key: each with its defaults, and as it was sent."""
         listed = self._content(body, self.plural)
-        if not isinstance(listed, list):
-            raise _invalid(self.plural, listed, "it must be a list")
+        self._check_list(self.plural, listed)
         return [(self.read_new(each, f"{self.plural}[{number}]"), each) for number, each in enumerate(listed)]
 
     def _content(self, body: Mapping[str, Any], key: str = "") -> Any:
@@ -366,9 +376,15 @@ class Resource:
                 raise _invalid(where, value, f"{error}") from None
         if not attribute.many:
             return nested.read_new(value, where) if creating else nested._read(value, where, creating=False)
-        if not isinstance(value, list):
-            raise _invalid(where, value, "it must be a list")
+        self._check_list(where, value)
         return tuple(nested.read_new(each, f"{where}[{number}]") for number, each in enumerate(value))
+
+    @staticmethod
+    def _check_list(where: str, value: Any) -> None:
+        try:
+            _check_list(value)
+        except ValueError as error:
+            raise _invalid(where, value, f"{error}") from None
 
     # --- asking ---
 

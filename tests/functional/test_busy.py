@@ -10,6 +10,7 @@ from balancer.api.errors import HttpError
 from balancer.api.middleware.concurrency import Concurrency
 from balancer.api.wsgi import CALLER
 from balancer.core.model import Caller
+from tests.functional.lbaas_v2 import V2, LbaasCase
 
 
 class TestBusy(unittest.TestCase):
@@ -72,3 +73,34 @@ class TestBusy(unittest.TestCase):
         for _ in range(4):
             self.keep_busy(None)
         self.assertEqual([b"done"], self.app({"PATH_INFO": "/x"}, None))
+
+
+class TestLongLists(LbaasCase):
+    """One request has a transaction to itself, and the service one processor."""
+
+    worker = False
+
+    def too_long(self, method: str, path: str, body: Any, field: str) -> None:
+        before = self.rows()
+        answer = self.call(method, path, body)
+        self.assertEqual((400, before), (answer.status, self.rows()))
+        self.assertIn(f"{field}. It must have 1000 items at most", answer.json["faultstring"])
+
+    def test_lists_are_bounded_in_every_dialect(self) -> None:
+        members = [{"address": f"198.51.{n // 250}.{n % 250 + 1}", "protocol_port": 80} for n in range(1001)]
+        pool = self.add_pool(loadbalancer_id=self.add_balancer()["id"])
+        whole = {"vip_subnet_id": self.subnet_id}
+        of_pool = f"{V2}/pools/{pool['id']}/members"
+        for method, path, body, field in (
+            ("PUT", of_pool, {"members": members}, "members"),
+            ("POST", of_pool, {"members": members}, "members"),
+            ("POST", f"{V2}/loadbalancers", {"loadbalancer": {**whole, "tags": ["x"] * 1001}}, "tags"),
+            ("POST", f"{V2}/loadbalancers", {"loadbalancer": {**whole, "listeners": [{}] * 1001}}, "listeners"),
+            ("POST", f"{V2}/loadbalancers", {"loadbalancer": {**whole, "pools": [{"members": members}]}}, "members"),
+            ("POST", "/v2.0/ports", {"port": {"network_id": self.network_id, "fixed_ips": [{}] * 1001}}, "fixed_ips"),
+        ):
+            with self.subTest(path, field=field):
+                self.too_long(method, path, body, field)
+        self.assertEqual(202, self.call("PUT", of_pool, {"members": members[1:]}).status)
+        listed = self.get(of_pool)["members"]
+        self.assertEqual(1000, len(listed))

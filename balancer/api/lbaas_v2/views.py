@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from balancer.api.attributes import Resource, show_uuid
@@ -306,8 +307,15 @@ def _member_operating(shown: Shown, item: Member) -> OperatingStatus | None:
     as long as its device has never reported."""
     if not item.admin_up and shown.statistics.sampled_at is not None:
         return OperatingStatus.OFFLINE
-    monitored = any(pool.health_monitor_ids for pool in shown.tree.load_balancer.pools if item in pool.members)
+    monitored = item.id in _monitored(shown)
     return status.member_operating_status(item, shown.statistics) if monitored else OperatingStatus.NO_MONITOR
+
+
+@lru_cache(maxsize=100)
+def _monitored(shown: Shown) -> frozenset[str]:
+    """The ids of its members that are checked: there may be thousands, and each is asked about."""
+    pools = shown.tree.load_balancer.pools
+    return frozenset(member.id for pool in pools if pool.health_monitor_ids for member in pool.members)
 
 
 # --- health monitors -----------------------------------------------------------
