@@ -24,6 +24,7 @@ from balancer.api.v1 import schemas
 from balancer.config import Settings
 from balancer.core.service import Service
 from balancer.drivers.haproxy.rights import sudoers_lines
+from tests.conformance.differences import DIFFERENCES, SKIPS
 from tests.lint import ROOT
 
 
@@ -166,6 +167,14 @@ class TestSampleConfiguration(unittest.TestCase):
                     assert line is not None
                     if option.default is not None:
                         self.assertEqual(option.default, option.type(line[1]))
+
+
+class TestConformance(unittest.TestCase):
+    def test_what_differs_from_octavia_is_announced(self) -> None:
+        text = " ".join((ROOT / "doc/source/api-lbaas-v2.rst").read_text(encoding="utf-8").split())
+        for known in (*DIFFERENCES, *SKIPS):
+            with self.subTest(known.reason):
+                self.assertIn(known.announced, text)
 
 
 class TestSamplePolicy(unittest.TestCase):
