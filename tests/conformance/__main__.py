@@ -46,10 +46,13 @@ SCENARIOS = tuple(
 )
 # Those of the scenarios wait for ONLINE even where nothing reports.
 REPORTING = (f"{PACKAGE}.scenario.v2.test_pool",)
-# What the suite's users are, and our rules that say the same. By default a role of either kind is enough.
+# Ours by default: a role of either kind is enough, and PROMETHEUS listeners are for administrators.
+_PROMETHEUS = {"prometheus": "rule:write"}
+# What the suite's users are, and rules that say the same.
 SCHEMES: Mapping[str, Mapping[str, str]] = {
-    "keystone_default_roles": {},
+    "keystone_default_roles": _PROMETHEUS,
     "advanced": {
+        **_PROMETHEUS,
         "own_reader": "rule:own_project and (role:load-balancer_observer or role:load-balancer_member)",
         "write": "(rule:own_project and role:load-balancer_member) or rule:admin",
     },
