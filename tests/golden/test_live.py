@@ -192,14 +192,18 @@ class TestLive(unittest.TestCase):
                 "a server that is pinged is added",
             ),
             "one more backup": (
-                both(PAIR, (*PAIR, member(3, backup=True))),
+                both((*PAIR, member(4, backup=True)), (*PAIR, member(3, backup=True), member(4, backup=True))),
                 "a backup server comes or goes",
             ),
             "a backup less": (
-                both((*PAIR, member(3, backup=True)), PAIR),
+                both((*PAIR, member(3, backup=True), member(4, backup=True)), (*PAIR, member(4, backup=True))),
                 "a backup server comes or goes",
             ),
-            "becomes a backup": (both(PAIR, changed(backup=True)), OTHER_SETTINGS),
+            "the first backup": (both(PAIR, (*PAIR, member(3, backup=True))), "the configuration changed"),
+            "becomes a backup": (
+                both((*PAIR, member(4, backup=True)), (*changed(backup=True), member(4, backup=True))),
+                OTHER_SETTINGS,
+            ),
             "another interval": (both(PAIR, changed(check=MemberCheck(interval=3)), monitors=(TCP,)), OTHER_SETTINGS),
             "another cookie": (both(PAIR, changed(cookie="x"), persistence=COOKIE), OTHER_SETTINGS),
             "slowstart": (both(PAIR, changed(limits=MemberLimits(slow_start=9)), monitors=(TCP,)), OTHER_SETTINGS),

@@ -146,12 +146,13 @@ LINES = [
         r"|send meth GET uri-lf /%\[srv_name\])",
         r"tcp-check connect( ssl)?",
         r"option (forwardfor|httpchk|tcp-check|httplog|tcplog|dontlognull|redispatch|idle-close-on-response"
-        r"|external-check)",
+        r"|external-check|allbackups)",
         r"external-check( (path|command) \S+)?|insecure-fork-wanted",
         r"acl l7-[0-9a-f]{32} \S+ -m (str|beg|end|sub|reg)( -i)? -- [\x20-\x7e]+",
         r"acl balancer-allowed src( [0-9a-f.:]+/[0-9]+)+",
         r"tcp-request connection reject( unless balancer-allowed)?|tcp-request inspect-delay [0-9]+m?s",
         r"http-request redirect (location|prefix) [\x21-\x7e]+ code 30[0-9] if( !?l7-[0-9a-f]{32})+",
+        r"http-request set-header X-(Forwarded-IP|Client-IP|Real-IP) %\[src\]",
         r"http-request (set-header X-Forwarded-P(ort %\[dst_port\]|roto http)|set-log-level silent|return status [0-9]+"
         r"( if .*srv_is_up.*)?)",
         r"(default_backend|use_backend) be-[0-9a-f]{32}(-[a-z]+)?( if( !?l7-[0-9a-f]{32})+)?",

@@ -85,6 +85,10 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
     "x-forwarded-for": ("option forwardfor",),
     "x-forwarded-port": ("http-request set-header X-Forwarded-Port %[dst_port]",),
     "x-forwarded-proto": ("http-request set-header X-Forwarded-Proto http",),
+    **{
+        name.lower(): (f"http-request set-header {name} %[src]",)
+        for name in ("X-Forwarded-IP", "X-Client-IP", "X-Real-IP")
+    },
 }
 # Seconds that connecting to a member may take when nothing says otherwise; also in `head`.
 _CONNECT = 5
@@ -388,6 +392,10 @@ def _frontend(out: _Lines, listener: Listener, mode: str, binds: Sequence[str], 
         out.add(f"default_backend {default}")
 
 
+def _silences(listeners: Sequence[Listener]) -> list[tuple[int | None, int | None]]:
+    return [(each.timeouts.client, each.timeouts.member_data) for each in listeners]
+
+
 def _backend(
     out: _Lines,
     pool: Pool,
@@ -409,6 +417,12 @@ def _backend(
         _connect_like_the_monitor(out, monitors[0])
     if data:
         out.add(f"timeout server {names.milliseconds(max(data), 'timeouts.member_data')}")
+    # Of what is passed through, HAProxy bears with silence for an hour, and asks for neither side's limit.
+    silence = [min(each for each in limits if each) for limits in _silences(listeners) if any(limits)]
+    if mode == "tcp" and silence and len(silence) == len(listeners):
+        out.add(f"timeout tunnel {names.milliseconds(max(silence), 'timeouts')}")
+    if any(each.backup for each in pool.members):
+        out.add("option allbackups")
     cookies = _persistence(out, pool.session_persistence, mode)
     if len(monitors) > 1:
         out.add(
