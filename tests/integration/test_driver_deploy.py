@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from balancer.devbox.backends import page
 from balancer.devbox.host import Host
 from balancer.drivers.haproxy import deploy, rights, runtime
 from balancer.drivers.haproxy.file import Sidecar, load_sidecar
+from balancer.drivers.haproxy.host import HostState
 from balancer.drivers.haproxy.plan import Action
 from balancer.drivers.ssh import Pool
 from balancer.exceptions import LeaseLost, TerminalDeviceError, TransientDeviceError
@@ -688,6 +690,32 @@ class TestInterrupted(DeployingCase):
         host, device_id, before, after = self.prepared()
         self.installed(host, device_id, after)
         self.put_back(host, before)
+
+    def test_a_master_that_is_busy_with_the_reload_before_is_asked_again(self) -> None:
+        host = self.host(run_as="group")
+        device = device_of(host)
+        self.assertIn("master socket", self.deploy(device, self.good).sentence)
+        (master,) = {each.master_socket for each in self.looked_at(host).leaders}
+        calls: list[int] = []
+        back = threading.Timer(0.4, lambda: host.run(["mv", f"{master}.away", str(master)], check=True))
+        self.addCleanup(back.join)
+
+        def refuse_for_a_moment() -> None:
+            calls.append(1)
+            # The last call before the file is installed and the master asked.
+            if len(calls) == 2:
+                host.run(["mv", str(master), f"{master}.away"], check=True)
+                back.start()
+
+        made = self.deploy(device, self.good, self.more, check=refuse_for_a_moment)
+        self.assertEqual("reload", made.plan)
+        self.assertEqual(page(self.backend.port), fetch(self.new).text)
+
+    def looked_at(self, host: Host) -> HostState:
+        device = device_of(host)
+        pool = Pool(connect_timeout=5)
+        self.addCleanup(pool.close)
+        return deploy.look(pool.connection(device.id, device.endpoint), device, timeout=5)
 
     def waiting(self, host: Host) -> list[str]:
         """The numbers, as the device counts, of shells that wait for an order."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from balancer.core.model import DeviceSample
 from balancer.drivers.haproxy import live, statistics
 from balancer.drivers.haproxy.render import PEERS
-from balancer.drivers.ssh import Connection, Stream
+from balancer.drivers.ssh import Connection, ForwardingRefused, Stream
 from balancer.exceptions import TransientDeviceError
 
 _TIMEOUT = 3.0
+_BUSY_TIMEOUT, _BUSY_POLL = 2.0, 0.02
 # Of the local and of the remote peers, in the flags of `show peers`.
 _RESYNC_FINISHED = 0x3
 
@@ -78,8 +79,17 @@ def servers_state(connection: Connection, path: str) -> str:
 
 
 def reload_by_master(connection: Connection, path: str) -> None:
-    """Asks the master process to reload. Its answer says nothing on 2.x: the new worker does."""
-    ask(connection, path, "reload")
+    """Asks the master process to reload. Its answer says nothing on 2.x: the new worker does. A master that is busy
+    with the reload before refuses connections for some moments. Raises `ForwardingRefused`."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT
+    while True:
+        try:
+            ask(connection, path, "reload")
+            return
+        except ForwardingRefused:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_BUSY_POLL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
