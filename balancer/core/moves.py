@@ -51,11 +51,13 @@ def _is_exclusive(address: str) -> bool:
 def withheld_addresses(balancers: Iterable[LoadBalancer]) -> tuple[str, ...]:
     """Of a device that is to run the load balancers: the addresses that another device has still to give up. One that
     some load balancer has there already is not among them."""
-    has: set[str] = set()
-    waits: set[str] = set()
-    for balancer in balancers:
-        ready = balancer.move is not None and balancer.move.phase in WITHOUT_ADDRESSES
-        (waits if ready else has).update(exclusive_addresses(balancer))
+    listed = list(balancers)
+    ready = [each for each in listed if each.move is not None and each.move.phase in WITHOUT_ADDRESSES]
+    if not ready:
+        return ()
+    waiting = {each.id for each in ready}
+    waits = frozenset[str]().union(*map(exclusive_addresses, ready))
+    has = frozenset[str]().union(*(exclusive_addresses(each) for each in listed if each.id not in waiting))
     return tuple(sorted(waits - has))
 
 

@@ -290,7 +290,9 @@ class SqlRepository:
                 for each in spec.load_balancers
                 if (row := rows.get(each.id)) is not None
             )
-            held = transaction.reservations(lease.device_id)
+            # Those of what had been applied already were freed then.
+            late = {each.id for each in spec.load_balancers if _is_late(rows.get(each.id))}
+            held = transaction.held_by(lease.device_id, late | spec.removed.keys())
             transaction.free_reservations(mapping.freed_reservations(held, spec, applied, rows))
             # Only whoever has the lease writes them.
             texts = mapping.accepted_texts(spec.deployed, applied, rows, lease.device_id)
@@ -431,6 +433,10 @@ def _deployment_rows(connection: Connection, device_id: str) -> Mapping[str, Row
     concerned = or_(load_balancers.c.device_id == device_id, load_balancers.c.moving_from == device_id)
     rows = connection.execute(query.where(concerned)).mappings()
     return {row["id"]: row for row in rows}
+
+
+def _is_late(row: Row | None) -> bool:
+    return row is not None and bool(row["applied_generation"] < row["generation"])
 
 
 def _is_here(row: Row, spec: DeviceSpec) -> bool:

@@ -856,6 +856,15 @@ class SqlTransaction:
         # Databases have orders of their own for texts.
         return sorted(found, key=lambda each: (each.address, each.port))
 
+    def held_by(self, device_id: str, load_balancer_ids: Collection[str]) -> list[Reservation]:
+        """What of the device those hold."""
+        held = tables.reservations
+        return [
+            mapping.reservation_from(row)
+            for batch in _batches(sorted(load_balancer_ids))
+            for row in self._rows(select(held).where(held.c.device_id == device_id, held.c.load_balancer_id.in_(batch)))
+        ]
+
     def holders(self, addresses: Collection[tuple[str, int]]) -> list[Reservation]:
         there = tables.reservations.c
         by_port: dict[int, list[str]] = {}

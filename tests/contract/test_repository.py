@@ -942,7 +942,9 @@ class DeploymentContract(Steps):
             candidate,
             Applied(plan="noop", sentence="", accepted_blocks={}),
         )
-        self.assertEqual(LoadBalancerError(sentence="cannot be rendered", generation=1), self.get(lb.id).error)
+        self.assertEqual(
+            LoadBalancerError(sentence="cannot be rendered", generation=1, public=True), self.get(lb.id).error
+        )
 
     def test_an_error_of_a_later_generation_is_not_overwritten(self) -> None:
         lb = self.add(samples.load_balancer(self.device.id))

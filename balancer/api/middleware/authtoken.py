@@ -23,8 +23,13 @@ from balancer.core.model import Caller
 from balancer.exceptions import ConfigurationError, IdentityUnavailable
 
 SECTION = "keystone_authtoken"
-# Seconds to connect or to read, and how often it is tried again: whoever sends a request waits that long.
-DEFAULTS: Mapping[str, int] = {"http_connect_timeout": 5, "http_request_max_retries": 1}
+# Seconds to connect or to read, and how often it is tried again: whoever sends a request waits that long. Nobody here
+# looks into the service catalogue, which makes up most of what Keystone answers and what is remembered of it.
+DEFAULTS: Mapping[str, int] = {
+    "http_connect_timeout": 5,
+    "http_request_max_retries": 1,
+    "include_service_catalog": False,
+}
 
 _RENAMED: Mapping[str, str] = {
     "auth_protocol": "auth_url",
