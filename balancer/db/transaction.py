@@ -190,10 +190,7 @@ class SqlTransaction:
         return _device(rows[0])
 
     def hosts(self) -> tuple[Host, ...]:
-        seen = device_observations.c
-        query = select(devices.c.id, devices.c.host, devices.c.vip_ranges, seen.managed_at, seen.own_addresses)
-        joined = query.select_from(devices.outerjoin(device_observations)).order_by(devices.c.id)
-        return tuple(map(mapping.host_from, self._rows(joined)))
+        return tuple(map(mapping.host_from, self._rows(_HOSTS)))
 
     def lock_device(self, device: Device) -> Device | None:
         if not self._locking:
@@ -858,15 +855,13 @@ class SqlTransaction:
 
     def held_by(self, device_id: str, load_balancer_ids: Collection[str]) -> list[Reservation]:
         """What of the device those hold."""
-        held = tables.reservations
         return [
             mapping.reservation_from(row)
             for batch in _batches(sorted(load_balancer_ids))
-            for row in self._rows(select(held).where(held.c.device_id == device_id, held.c.load_balancer_id.in_(batch)))
+            for row in self._rows(_HELD_BY, {"device_id": device_id, "ids": batch})
         ]
 
     def holders(self, addresses: Collection[tuple[str, int]]) -> list[Reservation]:
-        there = tables.reservations.c
         by_port: dict[int, list[str]] = {}
         for address, port in addresses:
             by_port.setdefault(port, []).append(address)
@@ -874,25 +869,14 @@ class SqlTransaction:
             mapping.reservation_from(row)
             for port, some in sorted(by_port.items())
             for batch in _batches(some)
-            for row in self._rows(select(tables.reservations).where(there.port == port, there.address.in_(batch)))
+            for row in self._rows(_HOLDERS, {"port": port, "addresses": batch})
         ]
 
     def address_uses(self, addresses: Collection[str]) -> list[AddressUse]:
-        held, vips, owner = tables.reservations, tables.virtual_ips, load_balancers.c
         found: dict[AddressUse, None] = {}
         for batch in _batches(sorted(addresses)):
-            reserved = (
-                select(held.c.address, held.c.load_balancer_id, held.c.device_id, owner.project_id)
-                .select_from(held.outerjoin(load_balancers, owner.id == held.c.load_balancer_id))
-                .where(held.c.address.in_(batch))
-            )
-            asked = (
-                select(vips.c.address, vips.c.load_balancer_id, owner.device_id, owner.project_id)
-                .select_from(vips.join(load_balancers))
-                .where(vips.c.address.in_(batch))
-            )
-            for query in (reserved, asked):
-                found |= {AddressUse(**row): None for row in self._rows(query)}
+            for query in _USES_OF_ADDRESSES:
+                found |= {AddressUse(**row): None for row in self._rows(query, {"addresses": batch})}
         return list(found)
 
     def add_reservations(self, reservations: Sequence[Reservation]) -> None:
@@ -984,7 +968,7 @@ class SqlTransaction:
     # --- quotas ------------------------------------------------------------------------
 
     def quotas(self, project_id: str) -> Quotas:
-        rows = self._rows(select(tables.quotas).where(tables.quotas.c.project_id == project_id))
+        rows = self._rows(_QUOTAS, {"project_id": project_id})
         return mapping.quotas_from(rows[0]) if rows else {}
 
     def all_quotas(self) -> dict[str, Quotas]:
@@ -1110,6 +1094,39 @@ _BUMP = (
         (devices.c.retry_at, sa.null()),
         (devices.c.failures, 0),
     )
+)
+_HOSTS = (
+    select(
+        *(devices.c.id, devices.c.host, devices.c.vip_ranges),
+        *(device_observations.c.managed_at, device_observations.c.own_addresses),
+    )
+    .select_from(devices.outerjoin(device_observations))
+    .order_by(devices.c.id)
+)
+_QUOTAS = select(tables.quotas).where(tables.quotas.c.project_id == sa.bindparam("project_id"))
+_RESERVATIONS = tables.reservations
+_HOLDERS = select(_RESERVATIONS).where(
+    _RESERVATIONS.c.port == sa.bindparam("port"),
+    _RESERVATIONS.c.address.in_(sa.bindparam("addresses", expanding=True)),
+)
+_HELD_BY = select(_RESERVATIONS).where(
+    _RESERVATIONS.c.device_id == sa.bindparam("device_id"),
+    _RESERVATIONS.c.load_balancer_id.in_(sa.bindparam("ids", expanding=True)),
+)
+# Who has reserved them, and who has asked for them.
+_USES_OF_ADDRESSES = (
+    select(
+        *(_RESERVATIONS.c.address, _RESERVATIONS.c.load_balancer_id, _RESERVATIONS.c.device_id),
+        load_balancers.c.project_id,
+    )
+    .select_from(_RESERVATIONS.outerjoin(load_balancers, load_balancers.c.id == _RESERVATIONS.c.load_balancer_id))
+    .where(_RESERVATIONS.c.address.in_(sa.bindparam("addresses", expanding=True))),
+    select(
+        *(virtual_ips.c.address, virtual_ips.c.load_balancer_id),
+        *(load_balancers.c.device_id, load_balancers.c.project_id),
+    )
+    .select_from(virtual_ips.join(load_balancers))
+    .where(virtual_ips.c.address.in_(sa.bindparam("addresses", expanding=True))),
 )
 _ACCEPTED = (
     select(accepted_blocks.c.load_balancer_id, accepted_blocks.c.text, load_balancers.c.deleted)
