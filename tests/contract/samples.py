@@ -221,7 +221,7 @@ def full_load_balancer(device_id: str, monitor_ids: tuple[str, ...], *, move: Mo
         generation=7,
         applied_generation=6,
         deleted=True,
-        error=LoadBalancerError(sentence="refused", generation=5),
+        error=LoadBalancerError(sentence="refused", generation=5, public=True),
         notices=("no PING", "no UDP"),
         provider="haproxy",
         flavor_id=new_id(),

@@ -207,7 +207,7 @@ class TestMadeElsewhere(LbaasV1Case):
         self.assertEqual({"type": "HTTP_COOKIE", "cookie_name": "mine"}, first["session_persistence"])
         (pool,) = self.all("pools")
         self.assertEqual((first["id"], self.subnet_id), (pool["vip_id"], pool["subnet_id"]))
-        self.assertEqual(["HTTP", "TCP"], [each["type"] for each in self.all("health_monitors")])
+        self.assertCountEqual(["HTTP", "TCP"], [each["type"] for each in self.all("health_monitors")])
         self.assertEqual([4, 4], [each["max_retries"] for each in self.all("health_monitors")])
         self.no(409, "DELETE", f"pools/{pool['id']}", kind="PoolInUse")
         # The pool is the load balancer's only one, and it is none without it.
