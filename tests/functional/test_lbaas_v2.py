@@ -1096,3 +1096,14 @@ class TestOnHaproxy(LbaasCase):
             text = self.refused(501, "POST", "listeners", {"listener": {**body, "protocol_port": 53}})
             self.assertTrue(re.search(protocol, text), text)
             self.refused(501, "POST", "pools", {"pool": {**body, "lb_algorithm": "ROUND_ROBIN"}})
+
+    def test_rules_about_certificates(self) -> None:
+        policy = self.add_policy(self.add_listener(self.add_balancer()))
+        for fields in (
+            {"type": "SSL_CONN_HAS_CERT", "value": "true"},
+            {"type": "SSL_VERIFY_RESULT", "value": "0"},
+            {"type": "SSL_DN_FIELD", "key": "CN", "value": "a"},
+        ):
+            body = {"rule": {"compare_type": "EQUAL_TO", **fields}}
+            text = self.refused(501, "POST", f"l7policies/{policy['id']}/rules", body)
+            self.assertIn(fields["type"], text)
