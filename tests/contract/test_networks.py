@@ -24,7 +24,7 @@ from balancer.core.model import (
 from balancer.core.networks import NoNetworks, whole
 from balancer.core.service import Service
 from balancer.drivers.fake import FakeDriver
-from balancer.exceptions import Conflict, Forbidden, InvalidInput, NoSuitableDevice, NotFound
+from balancer.exceptions import CapabilityConflict, Conflict, Forbidden, InvalidInput, NoSuitableDevice, NotFound
 from tests.contract import samples
 from tests.contract.databases import DatabaseCase, Mariadb, Postgresql, SqliteFile
 
@@ -224,6 +224,45 @@ class NetworksContract(Suite):
         self.delete(second)
         self.deploy()
         self.assertEqual([], self.taken())
+
+    # --- addresses outside every subnet ---
+
+    def ask_at_once(self, *projects: str) -> tuple[list[LoadBalancer], list[Exception]]:
+        """Each asks for the same address, at a port and at a device of its own."""
+        offered = AddressRange(first="203.0.113.0", last="203.0.113.15")
+        devices = [self.service.register_device(ADMIN, samples.device(vip_ranges=(offered,))) for _ in projects]
+        made: list[LoadBalancer] = []
+        errors: list[Exception] = []
+        together = threading.Barrier(len(projects), timeout=60)
+
+        def ask(number: int, project_id: str) -> None:
+            vip = VirtualIp(id=new_id(), address="203.0.113.5")
+            wanted = samples.load_balancer("", port=1000 + number, members=0)
+            tree = Tree(load_balancer=replace(wanted, project_id=project_id, virtual_ips=(vip,)))
+            caller = Caller(project_id=project_id, user_id="u")
+            together.wait()
+            try:
+                made.append(self.service.create(caller, tree, device_id=devices[number].id).load_balancer)
+            except Exception as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=ask, args=each) for each in enumerate(projects)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        return made, errors
+
+    def test_of_many_projects_that_ask_at_once_one_has_the_address(self) -> None:
+        made, errors = self.ask_at_once(*(f"project-{number}" for number in range(6)))
+        self.assertEqual((1, [Conflict] * 5), (len(made), [type(each) for each in errors]), errors)
+        self.assertEqual({"virtual_ips"}, {each.field for each in errors if isinstance(each, Conflict)})
+        with self.repository.read() as tx:
+            self.assertEqual([made[0].id], [each.id for each in tx.load_balancers()])
+
+    def test_an_address_that_a_project_asks_for_at_many_devices_at_once_is_at_one(self) -> None:
+        made, errors = self.ask_at_once(*[samples.PROJECT] * 6)
+        self.assertEqual((1, [CapabilityConflict] * 5), (len(made), [type(each) for each in errors]), errors)
 
     # --- giving back ---
 
