@@ -146,7 +146,7 @@ class TestEveryRoute(DryRunCase):
         self.assertEqual(served, {(method, path) for method, path, _ in routes()})
 
     def test_every_dialect_has_such_a_table(self) -> None:
-        """Beside this one: test_lbaas_v1_roles, test_lbaas_v2_roles, test_networks."""
+        """Beside this one: test_lbaas_v1_roles, test_lbaas_v2_roles, test_neutron_roles."""
         prefixes = {rule.name.partition(":")[0] for rule, _, _ in operations(table(cast(Service, None), Settings()))}
         self.assertLessEqual(prefixes, {"", "balancer", "os_load-balancer_api", "network", "lbaas_v1"})
 
