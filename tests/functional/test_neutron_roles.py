@@ -10,7 +10,7 @@ from balancer.api.neutron.routes import table
 from balancer.api.wsgi import operations
 from balancer.config import Settings
 from balancer.core.service import Service
-from tests.functional.lbaas_v2 import NO_UUID, LbaasCase
+from tests.functional.lbaas_v2 import NO_UUID, Body, LbaasCase
 from tests.functional.test_context import Token
 from tests.functional.test_lbaas_v2_roles import AGENTS, RIGHTS, ROLES
 
@@ -73,7 +73,7 @@ class TestRoles(LbaasCase):
                     path = path.replace(self.ids.get(template.partition("/")[0], "-"), NO_UUID)
                 if template.startswith("quotas") and method == "DELETE":
                     let_in = 204
-                body = {} if let_in == 400 else None
+                body: Body | None = {} if let_in == 400 else None
                 for role in ROLES:
                     with self.subTest(f"{method} {template}", role=role):
                         answer = self.call(method, path, body, environ=Token("foo", roles=(role,)).environ())

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from balancer.api.app import make_metrics_app
+from balancer.api.app import make_metrics_app, table
 from balancer.api.middleware.access import RequestIdFilter
 from balancer.api.middleware.context import ContextMiddleware
-from balancer.api.wsgi import CALLER
+from balancer.api.wsgi import CALLER, operations
 from balancer.core.model import Caller
 from tests.functional.case import DEVICE, LOAD_BALANCER, NO_ID, NODE, VIRTUAL_IP, ApiCase
+from tests.functional.lbaas_v1 import LB, LbaasV1Case
+from tests.functional.lbaas_v2 import NO_UUID, V2
 from tests.integration.running import eventually
 
+FORMS = {
+    "lbaas": {"faultcode", "faultstring", "debuginfo", "NeutronError"},
+    "networks": {"faultcode", "faultstring", "debuginfo", "NeutronError"},
+    "lb": {"NeutronError"},
+}
+VIP = {"pool_id": NO_UUID, "protocol": "HTTP", "protocol_port": 80, "subnet_id": NO_UUID}
 TENANT = {CALLER: Caller(project_id="foo", user_id="u1")}
 NOBODY = {CALLER: Caller()}
 
@@ -218,6 +227,61 @@ class TestAudit(ApiCase):
         (event,) = self.audited("POST", "/devices?dry_run=1", DEVICE)
         self.assertTrue(event["dry_run"])
 
+    def test_every_writing_route_of_every_dialect(self) -> None:
+        routes = [each[1:] for each in operations(table(self.service, self.settings)) if each[1] != "GET"]
+        self.assertLess({"/{tenant}", "/{api}/lbaas", "/{api}/lb", "/{api}/networks"}, {_dialect(r[1]) for r in routes})
+        for method, route in routes:
+            parts = dict.fromkeys(re.findall(r"{(\w+)}", route), NO_ID)
+            parts |= {name: text for name, text in (("api", "v2.0"), ("tenant", "foo")) if name in parts}
+            with self.subTest(f"{method} {route}"):
+                (event,) = self.audited(method, route.format(**parts), {}, **TENANT)
+                self.assertEqual((f"{method} {route}", parts), (event["action"], event["target"]))
+                self.assertEqual(("u1", "foo"), (event["user_id"], event["project_id"]))
+                self.assertEqual(event["outcome"], "done" if event["status"] < 300 else "refused")
+
+
+def _dialect(route: str) -> str:
+    first, second, *_ = (*route.split("/")[1:], "")
+    return f"/{first}/{second}" if first == "{api}" else f"/{first}"
+
+
+class TestAuditOfOtherDialects(LbaasV1Case):
+    worker = False
+
+    def audited(self, method: str, path: str, body: Any = None) -> tuple[str, list[str], Any]:
+        """Outcome and objects as they are told, and the answer."""
+        with self.assertLogs("balancer.audit") as logs:
+            answer = self.call(method, path, body)
+        (event,) = (json.loads(record.getMessage()) for record in logs.records)
+        self.assertEqual(answer.status, event["status"])
+        return event["outcome"], event["objects"], answer.json
+
+    def check(self, method: str, path: str, key: str, **fields: Any) -> str:
+        """The id of what was written, which the event names."""
+        outcome, objects, answer = self.audited(method, path, {key: fields})
+        self.assertEqual(("done", [answer[key]["id"]]), (outcome, objects))
+        made: str = answer[key]["id"]
+        return made
+
+    def test_what_they_write(self) -> None:
+        balancer = self.check("POST", f"{V2}/loadbalancers", "loadbalancer", vip_subnet_id=self.subnet_id)
+        self.check("PUT", f"{V2}/loadbalancers/{balancer}", "loadbalancer", name="other")
+        pool = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "loadbalancer_id": balancer}
+        pool_id = self.check("POST", f"{V2}/pools", "pool", **pool)
+        members = f"{V2}/pools/{pool_id}/members"
+        self.check("POST", members, "member", address="198.51.100.1", protocol_port=80)
+        self.assertEqual(("done", [], None), self.audited("PUT", members, {"members": []}))
+        self.assertEqual(("done", [], None), self.audited("DELETE", f"{V2}/pools/{pool_id}"))
+        self.assertEqual("refused", self.audited("DELETE", f"{V2}/pools/{pool_id}")[0])
+        pool_id = self.check(
+            "POST", f"{LB}/pools", "pool", protocol="TCP", lb_method="SOURCE_IP", subnet_id=self.subnet_id
+        )
+        self.check("PUT", f"{LB}/pools/{pool_id}", "pool", name="other")
+        self.check("POST", f"{LB}/members", "member", pool_id=pool_id, address="198.51.100.1", protocol_port=80)
+        self.assertEqual(("done", [], None), self.audited("DELETE", f"{LB}/pools/{pool_id}"))
+        network = self.check("POST", "/v2.0/networks", "network", name="n")
+        self.assertEqual(("done", [], None), self.audited("DELETE", f"/v2.0/networks/{network}"))
+
 
 class TestNothingOfTheInside(ApiCase):
     """No stack trace, SQL, path or secret in an answer, whatever is broken."""
@@ -234,11 +298,21 @@ class TestNothingOfTheInside(ApiCase):
             ("PUT", "/foo/quotas", {"node": 1}),
             ("GET", "/metrics", None),
             ("POST", "/foo/loadbalancers?dry_run=1", LOAD_BALANCER),
+            ("GET", f"{V2}/loadbalancers", None),
+            ("POST", f"{V2}/loadbalancers", {"loadbalancer": {"vip_subnet_id": NO_UUID}}),
+            ("GET", f"{V2}/pools/{NO_UUID}", None),
+            ("DELETE", f"{V2}/l7policies/{NO_UUID}", None),
+            ("PUT", f"{V2}/quotas/foo", {"quota": {"pool": 1}}),
+            ("GET", f"{LB}/pools", None),
+            ("POST", f"{LB}/vips", {"vip": VIP}),
+            ("DELETE", f"{LB}/members/{NO_UUID}", None),
+            ("GET", "/v2.0/networks", None),
+            ("POST", "/v2.0/networks", {"network": {"name": "n"}}),
         ):
             with self.subTest(f"{method} {path}"), self.assertLogs(level="INFO"):
                 answer = self.call(method, path, body)
                 self.assertEqual(status, answer.status)
-                self.assertEqual(status, answer.json["error"]["code"])
+                self.assertEqual({"error"} if "v2.0" not in path else FORMS[path.split("/")[2]], set(answer.json))
                 for text in self.INSIDE:
                     self.assertNotIn(text, str(answer.json))
 
@@ -253,8 +327,8 @@ class TestNothingOfTheInside(ApiCase):
 
     def test_a_database_without_its_tables(self) -> None:
         with self.engine.begin() as connection:
-            for table in ("devices", "load_balancers", "quotas"):
-                connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO old_{table}")
+            for name in ("devices", "load_balancers", "quotas", "networks", "subnets"):
+                connection.exec_driver_sql(f"ALTER TABLE {name} RENAME TO old_{name}")
         self.check(503)
 
     def test_a_mistake_of_ours(self) -> None:
@@ -262,7 +336,7 @@ class TestNothingOfTheInside(ApiCase):
             def __getattr__(self, name: str) -> Any:
                 raise RuntimeError("SELECT password FROM devices -- not a secret")
 
-        self.service._repository = Broken()
+        self.service._repository = self.service.networks._repository = Broken()
         self.check(500)
 
     def test_hostile_paths_and_queries(self) -> None:
