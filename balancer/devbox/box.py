@@ -39,6 +39,8 @@ NAME = "HAProxy"  # of the files createDeviceHAProxy and createLBcommandHAProxy
 ANSWERS = 6
 COMES_BACK = 75.0
 """Seconds in which HAProxy uses a back end again that it had taken out: two checks of the slowest monitor, and some."""
+DEPLOYS = 60.0
+"""Seconds in which a load balancer is deployed on a machine that is busy with other things."""
 
 # Of services, in `State`; a back end's holds its port.
 ISOLATED_DEVICE = "the device in its namespaces"
@@ -338,8 +340,13 @@ class DevBox:
     def _register(self) -> None:
         device = self._script(f"createDevice.sh {NAME}")["device"]
         created = self._script(f"createLB.sh {NAME}", DEVICE_ID=device["id"])["loadbalancer"]
-        _say(f"Load balancer {created['id']} is {created['status']}.")
         self._record(load_balancer=created["id"])
+        # On a busy machine a deployment may take longer than the API lets its caller wait.
+        deadline = time.monotonic() + DEPLOYS
+        while created["status"] == "BUILD" and time.monotonic() < deadline:
+            time.sleep(1)
+            created = self._script(f"getLBDetails.sh {created['id']}", quiet=True)
+        _say(f"Load balancer {created['id']} is {created['status']}.")
         if created["status"] != "ACTIVE":
             log = self.directory / "balancer-api.log"
             raise DevBoxError(
