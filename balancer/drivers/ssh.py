@@ -18,6 +18,7 @@ import shlex
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,7 +42,11 @@ _CHUNK = 65536
 _MAX_OUTPUT = 64 * 1024 * 1024
 _FAST_CIPHER = "aes256-gcm@openssh.com"
 _STREAM_KIND = "direct-streamlocal@openssh.com"
+# CHANNEL_OPEN, and the kind with its length.
+_OPEN_STREAM = bytes([90]) + len(_STREAM_KIND).to_bytes(4, "big") + _STREAM_KIND.encode()
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
+# Seconds that a server may take to see that a session has ended.
+_ROOM_TIMEOUT, _ROOM_POLL = 2.0, 0.02
 
 
 class ForwardingRefused(TransientDeviceError):
@@ -87,7 +92,8 @@ class _Transport(paramiko.Transport):
             self._stream_path = None
 
     def _send_user_message(self, data: Any) -> None:
-        if self._stream_path is not None and data.asbytes()[:1] == bytes([90]):  # CHANNEL_OPEN
+        # Another thread may open a session at this moment, whose message must stay as it is.
+        if self._stream_path is not None and data.asbytes().startswith(_OPEN_STREAM):
             data.add_string(self._stream_path)
             data.add_string("")
             data.add_int(0)
@@ -187,9 +193,12 @@ class Session:
         self._where = where
         self._deadline = deadline
         self._buffer = b""
+        self.waits = math.isinf(deadline)
+        """Whether it may be ended to make room: nothing was begun with it."""
 
     def begin_again(self, timeout: float) -> bool:
         """It must end within so many seconds from now. Whether it still runs."""
+        self.waits = False
         self._deadline = time.monotonic() + timeout
         return not self._channel.closed and not self._channel.exit_status_ready()
 
@@ -300,6 +309,10 @@ class Connection:
         self._connect_timeout = connect_timeout
         self._transport: _Transport | None = None
         self._forwards = False
+        # The session that waits, whether one is about to, and whether the server has room for one.
+        self._further: weakref.ref[Session] | None = None
+        self._opening = False
+        self._roomy = True
 
     @property
     def where(self) -> str:
@@ -319,7 +332,7 @@ class Connection:
     def session(self, argv: Sequence[str], *, timeout: float) -> Session:
         """Starts a command to talk to; it must end within `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        channel = self._channel(lambda transport: transport.open_session(timeout=self._connect_timeout))
+        channel = self._session_channel()
         with _translated(self.where):
             channel.settimeout(max(0.1, deadline - time.monotonic()))
             channel.exec_command(shlex.join(argv))
@@ -327,15 +340,22 @@ class Connection:
 
     def further_session(self, argv: Sequence[str]) -> Session | None:
         """Starts a command over the connection that there is, beside whatever another thread does with it; None without
-        one. It has no end until `Session.begin_again` sets one."""
+        one, and on servers that were seen to let few run at a time. It has no end until `Session.begin_again` sets one;
+        before that it gives way to others."""
         transport = self._transport
-        if transport is None or not transport.is_active():
+        if transport is None or not transport.is_active() or not self._roomy:
             return None
-        with _translated(self.where):
-            channel = transport.open_session(timeout=self._connect_timeout)
-            channel.settimeout(self._connect_timeout)
-            channel.exec_command(shlex.join(argv))
-        return Session(channel, self.where, math.inf)
+        self._opening = True
+        try:
+            with _translated(self.where):
+                channel = transport.open_session(timeout=self._connect_timeout)
+                session = Session(channel, self.where, math.inf)
+                self._further = weakref.ref(session)
+                channel.settimeout(self._connect_timeout)
+                channel.exec_command(shlex.join(argv))
+            return session
+        finally:
+            self._opening = False
 
     def stream(self, path: str, *, timeout: float) -> Stream:
         """A channel to a UNIX socket of the device; through socat there when the server itself does not connect to
@@ -350,7 +370,7 @@ class Connection:
                     "the login user use that socket? The server needs AllowStreamLocalForwarding yes, a key with "
                     "`restrict` needs `port-forwarding` too; without that the device needs socat"
                 ) from None
-            channel = self._channel(lambda transport: transport.open_session(timeout=self._connect_timeout))
+            channel = self._session_channel()
             with _translated(self.where):
                 channel.settimeout(timeout)
                 # What the other side says may come half a minute after we have said everything.
@@ -369,6 +389,26 @@ class Connection:
         if self._transport is not None:
             self._transport.close()
             self._transport = None
+
+    def _session_channel(self) -> paramiko.Channel:
+        deadline = time.monotonic() + _ROOM_TIMEOUT
+        while True:
+            try:
+                return self._channel(lambda transport: transport.open_session(timeout=self._connect_timeout))
+            except _ChannelRefused as error:
+                if not self._make_room() or time.monotonic() > deadline:
+                    raise TransientDeviceError(
+                        f"{self.where}: the SSH server opens no session ({error}): raise MaxSessions in its sshd_config"
+                    ) from None
+            time.sleep(_ROOM_POLL)
+
+    def _make_room(self) -> bool:
+        """Whether a session may just have gone, or be about to go, that only waited. From now on there is none."""
+        further = self._further() if self._further is not None else None
+        if further is not None and further.waits:
+            further.close()
+            self._roomy = False
+        return self._opening or not self._roomy
 
     def _channel(self, open_on: Callable[[_Transport], paramiko.Channel]) -> paramiko.Channel:
         warm = self._transport

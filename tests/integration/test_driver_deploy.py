@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -395,7 +396,7 @@ class TestRefusals(DeployingCase):
     def test_a_port_taken_at_the_last_moment_puts_the_old_file_back(self) -> None:
         host, port = self.host(), self.port()
         device = device_of(host)
-        self.deploy(device, self.good)
+        first = self.deploy(device, self.good)
         before = host.read_config()
         taken = contextlib.ExitStack()
         self.addCleanup(taken.close)
@@ -412,6 +413,8 @@ class TestRefusals(DeployingCase):
         self.assertEqual(before, host.read_config())
         self.assertEqual([], self.left_behind(host))
         self.still_serving()
+        # What was put back is nobody's edit.
+        self.assertIsNone(self.driver.observe(device, first.accepted_blocks).drift)
         taken.close()
         self.deploy(device, self.good, load_balancer([self.backend.port], port))
         self.assertEqual(page(self.backend.port), fetch(port).text)
@@ -516,6 +519,22 @@ class TestRefusals(DeployingCase):
                 host.write_config(before + added)
 
         self.deploy(device, self.good, check=edit)
+        self.assertTrue(host.read_config().startswith(before + added))
+        self.still_serving()
+
+    def test_an_older_file_put_in_its_place_during_the_deployment_is_kept(self) -> None:
+        host = self.host()
+        device, before, calls = device_of(host), host.read_config(), []
+        added = b"# out of an administrator's archive\n"
+        host.run(["tee", f"{host.config_path}.saved"], input=before + added, check=True)
+        host.run(["touch", "-d", "2001-01-01", f"{host.config_path}.saved"], check=True)
+
+        def exchange() -> None:
+            calls.append(1)
+            if len(calls) == 2:
+                host.run(["mv", f"{host.config_path}.saved", host.config_path], check=True)
+
+        self.deploy(device, self.good, check=exchange)
         self.assertTrue(host.read_config().startswith(before + added))
         self.still_serving()
 
@@ -738,6 +757,50 @@ class TestInterrupted(DeployingCase):
         eventually(lambda: len(self.waiting(host)) == 1, "one waits again")
         self.driver.close()
         eventually(lambda: self.waiting(host) == [], "it ends with the connection")
+
+    def test_channels_that_are_opened_at_once_do_not_take_each_other_s_place(self) -> None:
+        host = self.host()
+        device = device_of(host)
+        self.deploy(device, self.good)
+        pool = Pool(connect_timeout=5)
+        self.addCleanup(pool.close)
+        connection = pool.connection(device.id, device.endpoint)
+        connection.run(["true"], timeout=5)
+        first, done = connection._transport, threading.Event()
+
+        def open_sessions() -> None:
+            while not done.is_set():
+                with contextlib.suppress(TransientDeviceError):
+                    if (session := connection.further_session(["true"])) is not None:
+                        session.close()
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        other = threading.Thread(target=open_sessions)
+        other.start()
+        try:
+            for _ in range(300):
+                self.assertIn("Pid: ", runtime.ask(connection, device.socket or "", "show info"))
+        finally:
+            done.set()
+            other.join()
+            sys.setswitchinterval(interval)
+        self.assertIs(first, connection._transport)
+
+    def test_a_server_that_lets_one_command_run_at_a_time_is_enough(self) -> None:
+        host = self.host()
+        (sshd,) = host.run(["pgrep", "-o", "sshd"], check=True).stdout.decode().split()
+        host.run(["tee", "-a", "/etc/ssh/sshd_config"], input=b"MaxSessions 1\n", check=True)
+        host.run(["kill", "-HUP", sshd], check=True)
+        time.sleep(0.5)
+        device = device_of(host)
+        self.deploy(device, self.good)
+        eventually(lambda: len(self.waiting(host)) == 1, "one waits")
+        observation = self.driver.observe(device)
+        self.assertTrue(observation.reachable, observation.sentence)
+        for balancers in ((self.good, self.more), (self.good,)):
+            self.assertEqual("reload", self.deploy(device, *balancers).plan)
+            self.assertEqual([], self.waiting(host))
 
     def test_what_is_refused_because_somebody_edited_the_file_is_no_fault_of_a_load_balancer(self) -> None:
         host = self.host()

@@ -32,6 +32,9 @@ state=untouched
 handed=no
 # Whether the previous file is there as a part of this deployment only.
 backed=no
+# Whether the sidecar is the new one, and what the one before says of the block.
+recorded=no
+was='"digest": "",'
 aside=''
 # What runs beside has no standard input but this.
 exec 3<&0
@@ -42,7 +45,7 @@ reply() {
 }
 
 # Runs one step without our input and our lock; standard error is kept in $said.
-step() { said=$("do_$1" 2>&1 >/dev/null </dev/null 3<&- 9<&-); }
+step() { said=$("do_$1" 2>&1 >/dev/null </dev/null 3<&- 4<&- 9<&-); }
 must() { step "$1" || { reply "failed-$1" "$said"; exit 1; }; }
 
 # Runs a command about one address, named by $1; says why it failed, unless what it was to do is done already.
@@ -142,15 +145,31 @@ newcomer() {
     return 1
 }
 
+# The sidecar says of the block what it said before. What else is new in it stays: an epoch, addresses to be removed.
+unrecord() {
+    [ "$recorded" = yes ] || return 0
+    while IFS= read -r line; do
+        case $line in *'"digest": '*) line=" $was" ;; esac
+        printf '%s\n' "$line"
+    done <"$config.balancer" | take note "$beside-note" 1000000 >/dev/null 9<&- && step record
+}
+
 roll_back() {
     # A reload that follows another too closely is lost.
     [ "$action" != reload ] || newcomer "$before" 10
     if step restore; then
+        # What was not seen serving, before or again, is not said to have been.
+        known=$backed
         case $action in
             # A master that is still busy with the reload before does not hear this one: then once more.
-            reload) before=$(haproxies) && for turn in 1 2 3; do step reload && newcomer "$before" 10 && break; done ;;
+            reload)
+                before=$(haproxies) known=no
+                for turn in 1 2 3; do step reload && newcomer "$before" 10 && known=$backed && break; done
+                ;;
             start) [ -z "$(haproxies)" ] || step stop ;;
         esac
+        [ "$known" = yes ] || was='"digest": "unknown",'
+        unrecord
         reply rolled-back ''
         step clean
     else
@@ -171,7 +190,10 @@ finish() {
     [ -z "$aside" ] || wait "$aside"
     case $state in
         # A previous file that was there already is the mark of a deployment that nobody verified.
-        staged) if [ "$backed" = yes ]; then step clean; else step discard; fi ;;
+        staged)
+            unrecord
+            if [ "$backed" = yes ]; then step clean; else step discard; fi
+            ;;
         installed) roll_back ;;
     esac
     forget_states
@@ -193,11 +215,12 @@ done
 
 if [ -e "$config.balancer" ]; then
     [ -r "$config.balancer" ] || { reply failed-lock "$config.balancer is not readable"; exit 1; }
-    owner='' newest=''
-    while [ -z "$newest" ] && read -r line; do
+    owner='' newest='' told=''
+    while [ -z "$told" ] && read -r line; do
         case $line in
             '"device_id": "'*) owner=${line#*: \"} && owner=${owner%%[!0-9a-f]*} ;;
             '"epoch": '*) newest=${line#*: } && newest=${newest%%[!0-9]*} ;;
+            '"digest": '*) told=$line was=$line ;;
         esac
     done <"$config.balancer"
     case $owner in
@@ -208,6 +231,8 @@ if [ -e "$config.balancer" ]; then
 fi
 
 state=staged
+# As long as it is held open, no other file can be taken for it.
+[ ! -r "$config" ] || exec 4<"$config"
 if [ "$bytes" != - ]; then
     [ "$keep" = no ] || must copy
     said=$(take write "$staged" "$bytes" 9<&-) || { reply failed-write "$said"; exit 1; }
@@ -218,7 +243,7 @@ beside_the_check <&3 9<&- &
 aside=$!
 answer=0
 if [ "$ask" = yes ]; then
-    said=$(do_check 2>&1 </dev/null 3<&- 9<&-)
+    said=$(do_check 2>&1 </dev/null 3<&- 4<&- 9<&-)
     answer=$?
 fi
 wait "$aside" || exit 1
@@ -233,18 +258,24 @@ reply accepted ''
 [ "$action" != check ] || exit 0
 
 read -r verdict states before && [ "$verdict" = go ] || exit 1
-# Somebody was faster.
-[ "$bytes" = - ] || [ ! "$config" -nt "$staged" ] || { reply changed ''; exit 1; }
+# Somebody was faster: has written to it, or put another one, of whatever age, in its place.
+if [ "$bytes" != - ]; then
+    [ ! "$config" -nt "$staged" ] || { reply changed ''; exit 1; }
+    [ ! -e /proc/self/fd/4 ] || [ "$config" -ef /proc/self/fd/4 ] || { reply changed ''; exit 1; }
+fi
 if [ "$action" = live ]; then
     # It runs already.
     must record
+    recorded=yes
     must install
+    state=committed
     reply committed ''
     exit 0
 fi
 if [ "$moves" != 0 ]; then
     # An address that was added must be known to be ours.
     must record
+    recorded=yes
     said=$(do_add)
     [ -z "$said" ] || reply addresses "$said"
 fi
@@ -260,6 +291,7 @@ fi
 case $action in reload | start | stop) must "$action" ;; esac
 # While haproxy gets ready. The previous file is there, so until the commit nobody takes the new one for verified.
 [ "$moves" != 0 ] || must record
+recorded=yes
 reply installed ''
 
 while read -r verdict after; do

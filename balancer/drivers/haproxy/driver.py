@@ -987,7 +987,8 @@ def _drift(host: HostState, device: Device, deployed: Mapping[str, str], head: _
     sidecar = _sidecar(host)
     if host.previous_exists or _foreign_owner(device, parts, sidecar) is not None:
         return None
-    remembered = sidecar.digest if sidecar is not None and sidecar.device_id == device.id else None
+    known = sidecar is not None and sidecar.device_id == device.id and sidecar.digest != file.UNKNOWN
+    remembered = sidecar.digest if sidecar is not None and known else None
     there = "" if parts.block is None else file.digest(parts.block)
     if there == remembered:
         return None

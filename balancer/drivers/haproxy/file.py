@@ -35,6 +35,8 @@ _SECTIONS = frozenset(
 _STATES, _LOAD_STATES = "server-state-file", "load-server-state-from-file"
 _LOGGING = ("log global", "option httplog", "option tcplog", "option dontlognull")
 _DIFF_LINES = 2000
+UNKNOWN = "unknown"
+"""A digest in a sidecar: that of a block that nobody has seen serving."""
 _SECRET = re.compile(
     r"(?i)\b(stats auth|(?:insecure-)?password|(?:proxy-)?authorization|https?://(?=[^/\s]*@)|token|secret)\b.*"
 )
@@ -349,8 +351,9 @@ def _bind(text: str, options: list[str]) -> tuple[tuple[Bind, ...], str]:
 class Sidecar:
     """What a device remembers beside its configuration, in ``<config>.balancer``.
 
-    `digest` is that of the block that was last brought into service ("" for none); the file of the previous
-    configuration lies beside it until that was verified. `added_lf`: the hand-written part got a final LF from us.
+    `digest` is that of the block that was last brought into service ("" for none, `UNKNOWN` after a roll-back to one
+    that was not seen serving); the file of the previous configuration lies beside it until that was verified.
+    `added_lf`: the hand-written part got a final LF from us.
     `addresses`: those that we added to interfaces, or were about to. `withheld`: those that the block listens at and
     that another device has still to give up. `started`: HAProxy was started by us.
     """
