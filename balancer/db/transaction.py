@@ -145,6 +145,7 @@ class SqlTransaction:
         self._writing = writing
         self._locking = writing and locks_rows(connection)
         self._locked: set[str] = set()
+        self._handed_over = False
         self._seen: dict[str, tuple[Row, LoadBalancer]] = {}
         """Load balancer id to its row and itself, as they are stored: what is saved was just read."""
         self._now = datetime.now(UTC)
@@ -436,7 +437,12 @@ class SqlTransaction:
         seen_now = self._seen.pop(load_balancer.id, None) or self._look(load_balancer.id)
         if seen_now is None:
             raise StaleGeneration(f"Load balancer {load_balancer.id} was removed meanwhile")
-        before, stored = seen_now[0], mapping.stored_children(seen_now[1])
+        before = seen_now[0]
+        if self._handed_over:
+            # Their places among their siblings are still those that they had elsewhere.
+            stored = self._children(_CHILDREN_OF_ONE, {"load_balancer_id": load_balancer.id})
+        else:
+            stored = mapping.stored_children(seen_now[1])
         changed = mapping.changed_values(before, mapping.load_balancer_values(load_balancer))
         changed |= {"updated_at": self._now, "changed_at": self._now}
         saved = self._connection.execute(
@@ -510,6 +516,7 @@ class SqlTransaction:
         # From here on generations do not tell what is below load balancers, until these are saved.
         self._seen.clear()
         self._remembered = Remembered()
+        self._handed_over = True
         place = metadata.tables["pools"]
         for pool_id, load_balancer_id in pools.items():
             this = place.c.id == pool_id

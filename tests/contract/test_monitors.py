@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
 from balancer.cluster.local import NoNotifier
 from balancer.config import Settings
 from balancer.core import changes, scheduler
@@ -24,6 +26,7 @@ from balancer.core.model import (
 )
 from balancer.core.reconciler import Reconciler
 from balancer.core.service import Service
+from balancer.db import tables
 from balancer.drivers.registry import Registry
 from balancer.exceptions import Conflict, InUse, NotFound, NotOwned, OverQuota
 from tests.contract.databases import DatabaseCase, Mariadb, Postgresql, SqliteFile
@@ -249,6 +252,28 @@ class MonitorsContract(Suite):
         self.assertEqual(counters, self.service.statistics_of(after[1]).states[moved.id].counters)
         self.assertNotIn(moved.id, self.service.statistics_of(after[0]).states)
         self.assertEqual(4, self.service.usage(ADMIN, "foo")[QuotaResource.MEMBER])
+
+    def test_members_that_came_from_elsewhere_have_places_of_their_own(self) -> None:
+        """Or databases could list them in another order every time."""
+
+        def give(here: Tree, there: Tree) -> tuple[Tree, Tree]:
+            mine, others = here.load_balancer.pools[0].members, there.load_balancer.pools[0].members
+            return (
+                changes.update_pool(lambda pool: replace(pool, members=mine[1:]))(here),
+                changes.update_pool(
+                    lambda pool: replace(pool, members=(*others, replace(mine[0], port=mine[0].port + 1000)))
+                )(there),
+            )
+
+        for first, second in (self.trees, self.trees[::-1]):
+            self.service.change_two(ADMIN, "foo", (first.load_balancer.id, second.load_balancer.id), give)
+            with self.engine.connect() as connection:
+                places = connection.execute(select(tables.members.c.pool_id, tables.members.c.ordinal)).all()
+            self.assertEqual(len(places), len(set(places)), places)
+            for each in self.trees:
+                (pool,) = self.now(each).load_balancer.pools
+                count = len(pool.members)
+                self.assertEqual(list(range(count)), sorted(place for of, place in places if of == pool.id))
 
     def test_both_at_once_the_other_way_round(self) -> None:
         ids = tuple(each.load_balancer.id for each in self.trees)
