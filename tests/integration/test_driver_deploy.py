@@ -549,6 +549,33 @@ class TestRefusals(DeployingCase):
         )
         self.assertEqual(before, host.read_config())
 
+    def test_each_missing_sudoers_line_is_named(self) -> None:
+        lines = rights.sudoers_lines("user", read=True)
+        host = self.host(sudoers="\n".join(lines))
+        host.run(["chown", "root:haproxy", host.config_path], check=True)
+        host.run(["chmod", "640", host.config_path], check=True)
+        before = host.run(["cat", "/etc/sudoers"], check=True).stdout
+        device = device_of(host)
+        self.deploy(device, self.good)
+        # Starting, stopping, addresses and what is done by hosts without a master process.
+        unused = ("-TERM", " -sf ", "-W -D", "^address", "balancer-states")
+        needed = [line for line in lines if not any(word in line for word in unused)]
+        # Putting back, and what is left then, comes after something else went wrong.
+        needed = [line for line in needed if f"balancer-old {host.config_path}" not in line and "/rm " not in line]
+        for number, line in enumerate(needed):
+            with self.subTest(line):
+                self.assertIn(line.encode(), before)
+                sudoers = b"".join(each for each in before.splitlines(keepends=True) if each.strip() != line.encode())
+                host.run(["tee", "/etc/sudoers"], input=sudoers, check=True)
+                with self.assertRaises(TerminalDeviceError) as caught:
+                    self.deploy(device, with_limit(self.good, 10 + number))
+                self.assertIn(line.partition("NOPASSWD: ")[2], str(caught.exception))
+                self.assertIn("sudoers", str(caught.exception))
+                host.run(["tee", "/etc/sudoers"], input=before, check=True)
+                self.still_serving()
+        self.assertEqual({}, dict(self.deploy(device, with_limit(self.good, 9)).rejected))
+        self.assertEqual([], self.left_behind(host))
+
     def test_a_reload_that_sudo_refuses_is_taken_back(self) -> None:
         lines = [line for line in rights.sudoers_lines("user") if "-USR2" not in line]
         host = self.host(sudoers="\n".join(lines))

@@ -350,7 +350,7 @@ def _deploy(
         if order.trial:
             return Served(pid=0, seconds=time.monotonic() - began)
         if order.content is not None and seen.sums.get(Paths(config=host.path).staged) != digest(order.content):
-            raise _failure("incomplete", "", connection, how)
+            raise _failure(*_unread(connection, how, timeout), connection, how)
         judge(seen)
         check()
         return _go(connection, device, session, how, order, states, seen.before, began, timeout, check)
@@ -359,6 +359,16 @@ def _deploy(
         with contextlib.suppress(TransientDeviceError):
             session.finish()
         session.close()
+
+
+def _unread(connection: Connection, how: Means, timeout: float) -> tuple[str, str]:
+    """Why the new file is not seen to be what was sent, in a word of the step's and what was said."""
+    sudo = how.sudo.get("read_staged")
+    if sudo is not None:
+        done = connection.run([sudo, "-n", *how.steps["read_staged"]], timeout=timeout)
+        if done.rc:
+            return "failed-read_staged", done.stderr.decode("utf-8", "replace")
+    return "incomplete", ""
 
 
 def _go(
