@@ -152,7 +152,10 @@ def openstack_body(problem: Problem) -> dict[str, Any]:
             ]
         }
     message = _openstack_message(problem)
-    kind = next((_TYPES[each] for each in type(problem.error).__mro__ if each in _TYPES), None)
+    if isinstance(problem.error, exceptions.InUse):
+        kind: str | None = f"{problem.error.kind}InUse"
+    else:
+        kind = next((_TYPES[each] for each in type(problem.error).__mro__ if each in _TYPES), None)
     return {
         "faultcode": "Server" if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Client",
         "faultstring": message,
@@ -232,6 +235,8 @@ def _v1_message(problem: Problem) -> str:
     if isinstance(error, exceptions.NotFound):
         # Whether it is there or another project's makes no difference.
         return f"{_V1_NOUNS.get(error.kind, error.kind)} {dashed(error.object_id)} could not be found"
+    if isinstance(error, exceptions.OverQuota):
+        return f"Quota has been met for resources: {', '.join(error.resources)}. {error}".replace("listener", "vip")
     return _openstack_message(problem)
 
 

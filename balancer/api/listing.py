@@ -207,10 +207,10 @@ def read_neutron(query_string: str, filters: Mapping[str, Kind]) -> Listing:
     return Listing(
         equal={},
         tags={},
-        fields=tuple(values.get("fields", ())),
+        fields=tuple(filter(None, values.get("fields", ()))),
         sort=_sort(None, keys, directions, filters),
         limit=int(limit) or None,
-        marker=values.get("marker", [None])[-1],
+        marker=values.get("marker", [""])[-1] or None,
         reverse=values.get("page_reverse", [""])[-1].lower() == "true",
         query=tuple(query),
         any_of=any_of,
@@ -219,7 +219,7 @@ def read_neutron(query_string: str, filters: Mapping[str, Kind]) -> Listing:
 
 
 def fields_of(query_string: str) -> tuple[str, ...]:
-    return tuple(text for key, text in _pairs(query_string) if key == "fields")
+    return tuple(text for key, text in _pairs(query_string) if key == "fields" and text)
 
 
 def choose(view: View, fields: Collection[str]) -> View:

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from uuid import UUID
 
 from balancer.core import tenants
 from balancer.core.model import (
@@ -209,11 +210,20 @@ def _held(rows: NetworkRows, load_balancer: LoadBalancer, wanted: VirtualIp, sub
         id=new_id(),
         network_id=subnet.network_id,
         project_id=load_balancer.project_id,
+        name=_port_name(load_balancer, wanted),
         fixed_ips=(FixedIp(subnet_id=subnet.id, address=address),),
         load_balancer_id=load_balancer.id,
     )
     rows.add_port(port)
     return _completed(wanted, subnet, address, port.id)
+
+
+def _port_name(load_balancer: LoadBalancer, wanted: VirtualIp) -> str:
+    """As Neutron called the port of a vip, where the address is for one listener; else it has no name."""
+    for listener in load_balancer.listeners:
+        if wanted.id in listener.virtual_ip_ids:
+            return f"vip-{UUID(listener.id)}"
+    return ""
 
 
 def _completed(wanted: VirtualIp, subnet: Subnet, address: str, port_id: str) -> VirtualIp:

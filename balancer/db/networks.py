@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert, or_, select, update
 
 from balancer.core.model import AddressRange, FixedIp, Network, Port, Subnet
 from balancer.db.mapping import Row, Values
@@ -18,11 +18,12 @@ from balancer.db.tables import (
     load_balancers,
     network_ports,
     networks,
+    pools,
     reservations,
     subnets,
     virtual_ips,
 )
-from balancer.exceptions import Conflict, NotFound
+from balancer.exceptions import Conflict, InUse, NotFound
 
 
 class SqlNetworkRows:
@@ -51,7 +52,11 @@ class SqlNetworkRows:
     def delete_network(self, network_id: str) -> None:
         self.network(network_id)
         if self._rows(select(network_ports.c.id).where(network_ports.c.network_id == network_id).limit(1)):
-            raise Conflict(f"Network {network_id} has ports")
+            raise InUse(f"Network {network_id} has ports", kind="Network")
+        # Its subnets go with it.
+        pool_id = self._pool_naming(subnets.c.network_id == network_id)
+        if pool_id is not None:
+            raise InUse(f"Network {network_id} has a subnet that is in use by pool {pool_id}", kind="Network")
         self._connection.execute(delete(networks).where(networks.c.id == network_id))
 
     # --- subnets ---
@@ -72,8 +77,24 @@ class SqlNetworkRows:
         self.subnet(subnet_id)
         taken = self._rows(select(fixed_ips.c.address).where(fixed_ips.c.subnet_id == subnet_id).limit(1))
         if taken:
-            raise Conflict(f"Subnet {subnet_id} has addresses that are taken, {taken[0]['address']} for one")
+            raise InUse(
+                f"Subnet {subnet_id} has addresses that are taken, {taken[0]['address']} for one", kind="Subnet"
+            )
+        pool_id = self._pool_naming(subnets.c.id == subnet_id)
+        if pool_id is not None:
+            raise InUse(f"Subnet {subnet_id} is in use by pool {pool_id}", kind="Subnet")
         self._connection.execute(delete(subnets).where(subnets.c.id == subnet_id))
+
+    def _pool_naming(self, which: ColumnElement[bool]) -> str | None:
+        """The id of a pool that has one of these subnets."""
+        found: str | None = self._connection.scalar(
+            select(pools.c.id)
+            .join(subnets, subnets.c.id == pools.c.subnet_id)
+            .join(load_balancers, load_balancers.c.id == pools.c.load_balancer_id)
+            .where(which, load_balancers.c.deleted.is_(False))
+            .limit(1)
+        )
+        return found
 
     # --- ports ---
 
@@ -116,7 +137,7 @@ class SqlNetworkRows:
             self.subnet(each.subnet_id)
         users = self.users(port_id)
         if users:
-            raise Conflict(f"Port {port_id} is in use by load balancer {min(users)}")
+            raise InUse(f"Port {port_id} is in use by load balancer {min(users)}", kind="ServicePort")
         self._connection.execute(delete(network_ports).where(network_ports.c.id == port_id))
 
     def users(self, port_id: str) -> dict[str, str]:

@@ -1226,18 +1226,15 @@ STAMPS_OF_PROJECT = _STAMPS.where(load_balancers.c.project_id == sa.bindparam("p
 STAMP = STAMPS_OF_PROJECT.where(load_balancers.c.id == sa.bindparam("load_balancer_id")).order_by(None)
 
 _MEMBERS = members
-# A monitor that only deleted load balancers use goes with them.
-_USES = pool_health_monitors.c.health_monitor_id == health_monitors.c.id
+# A monitor that only deleted load balancers use goes with them, unless all of these are another project's.
+_USED_BY = (
+    pool_health_monitors.c.health_monitor_id == health_monitors.c.id,
+    pools.c.id == pool_health_monitors.c.pool_id,
+    load_balancers.c.id == pools.c.load_balancer_id,
+)
 _MONITOR_IS_THERE = sa.or_(
-    ~exists().where(_USES).correlate(health_monitors),
-    exists()
-    .where(
-        _USES,
-        pools.c.id == pool_health_monitors.c.pool_id,
-        load_balancers.c.id == pools.c.load_balancer_id,
-        load_balancers.c.deleted.is_(False),
-    )
-    .correlate(health_monitors),
+    ~exists().where(*_USED_BY, load_balancers.c.project_id == health_monitors.c.project_id).correlate(health_monitors),
+    exists().where(*_USED_BY, load_balancers.c.deleted.is_(False)).correlate(health_monitors),
 )
 
 _OWNERS: Mapping[ObjectKind, Select[Any]] = {

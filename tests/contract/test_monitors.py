@@ -39,6 +39,7 @@ else:
     Suite = object
 
 ADMIN = Caller(admin=True)
+BAR = Caller(project_id="bar")
 
 
 def delay(seconds: float, of: HealthMonitor) -> HealthMonitor:
@@ -149,6 +150,9 @@ class MonitorsContract(Suite):
                 with self.assertRaises(Conflict):
                     self.change(self.trees[0], refused)
             leave()
+            # It is there all the time, also before the device runs without what was deleted.
+            self.assertEqual(theirs, self.service.monitors.one(ADMIN, theirs.id).monitor)
+            self.assertEqual([theirs.id], [each.monitor.id for each in self.service.monitors.readable(BAR)])
             self.reconciler.reconcile(self.devices[0].id)
             self.assertEqual(theirs, self.service.monitors.one(ADMIN, theirs.id).monitor)
 

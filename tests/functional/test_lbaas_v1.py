@@ -71,8 +71,10 @@ class TestObjects(LbaasV1Case):
         }
         self.assertEqual(expected, made)
         self.assertEqual(made["port_id"], self.get(f"/v2.0/ports/{made['port_id']}")["port"]["id"])
+        self.assertEqual(f"vip-{made['id']}", self.get(f"/v2.0/ports/{made['port_id']}")["port"]["name"])
         # It goes with the vip, and not before.
-        self.assertEqual(409, self.call("DELETE", f"/v2.0/ports/{made['port_id']}").status)
+        refused = self.call("DELETE", f"/v2.0/ports/{made['port_id']}")
+        self.assertEqual((409, "ServicePortInUse"), (refused.status, refused.json["NeutronError"]["type"]))
         path = f"vips/{made['id']}"
         self.assertEqual(made, self.one(path))
         self.assertEqual([made], self.all("vips"))
@@ -338,9 +340,12 @@ class TestTogether(LbaasV1Case):
             {"health_monitor": {}},
             {"health_monitor": {"id": "x"}},
             {"health_monitors": [{}]},
+            {"health_monitors": []},
         )
         for bad in bodies:
             self.no(400, "POST", path, bad, kind="HTTPBadRequest")
+        twice = {"health_monitors": [{"id": monitor["id"]}, {"id": monitor["id"]}]}
+        self.no(409, "POST", path, twice, kind="PoolMonitorAssociationExists")
         self.no(404, "POST", path, {"health_monitor": {"id": NO_UUID}}, kind="HealthMonitorNotFound")
         body: Body = {"health_monitor": {"id": monitor["id"]}}
         self.no(404, "POST", f"pools/{NO_UUID}/health_monitors", body, kind="PoolNotFound")
@@ -406,6 +411,20 @@ class TestTogether(LbaasV1Case):
         self.no(409, "POST", "vips", full, kind="IpAddressGenerationFailure")
         vip = self.vip(pool, subnet_id=self.subnet6_id)
         self.assertEqual("2001:db8::10", vip["address"])
+
+    def test_a_subnet_of_a_pool_stays(self) -> None:
+        pool = self.pool()
+        for path, kind in (
+            (f"subnets/{self.subnet_id}", "SubnetInUse"),
+            (f"networks/{self.network_id}", "NetworkInUse"),
+        ):
+            with self.nothing_stored():
+                refused = self.call("DELETE", f"/v2.0/{path}")
+            self.assertEqual((409, kind), (refused.status, refused.json["NeutronError"]["type"]))
+            self.assertIn(pool["id"], refused.json["NeutronError"]["message"])
+        self.drop(f"pools/{pool['id']}")
+        self.expect(204, "DELETE", f"/v2.0/subnets/{self.subnet_id}")
+        self.expect(204, "DELETE", f"/v2.0/networks/{self.network_id}")
 
     def test_what_belongs_to_another_tenant(self) -> None:
         pool = self.pool(tenant_id="t")
@@ -589,6 +608,11 @@ class TestBadRequests(LbaasV1Case):
         }
         for plural, body in bodies.items():
             self.no(409, "POST", plural, {plural[:-1]: body}, kind="OverQuota")
+        vip = {**REQUIRED["vips"], "pool_id": pool["id"], "subnet_id": self.subnet_id, "protocol_port": 81}
+        self.expect(202, "PUT", "/v2.0/lbaas/quotas/default", {"quota": {"pool": 2}})
+        other = self.pool()
+        told = self.no(409, "POST", "vips", {"vip": {**vip, "pool_id": other["id"]}}, kind="OverQuota")
+        self.assertTrue(told.startswith("Quota has been met for resources: vip. The project may have 1 vip,"), told)
         # What is exchanged is not more than before, and an association makes nothing.
         self.associate(pool, self.all("health_monitors")[0])
 

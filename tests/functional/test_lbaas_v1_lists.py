@@ -90,6 +90,10 @@ class TestLists(LbaasV1Case):
                     self.assertEqual({name: value}, self.all(f"{plural}?id={shown['id']}&fields={name}")[0])
         two = self.all("pools?fields=id&fields=name&fields=nothing&name=a")
         self.assertEqual([{"id": self.pools[1]["id"], "name": "a"}], two)
+        # Empty ones choose nothing.
+        pool = self.one(f"pools/{pool['id']}")
+        self.assertEqual([pool], self.all(f"pools?fields=&id={pool['id']}"))
+        self.assertEqual(pool, self.one(f"pools/{pool['id']}?fields="))
 
     def test_order(self) -> None:
         for query, expected in (
@@ -131,5 +135,6 @@ class TestLists(LbaasV1Case):
         self.assertEqual(("", {}), self.page(links["previous"]))
         self.assertEqual(("bac", {"previous"}), (self.page("?limit=9")[0], set(self.page("?limit=9")[1])))
         self.assertEqual(("", {}), self.page(f"?limit=1&marker={NO_UUID}"))
+        self.assertEqual(self.page("?limit=1")[0], self.page("?limit=1&marker=")[0])
         for query in ("?limit=-1", "?limit=many"):
             self.no(400, "GET", f"pools{query}", kind="BadRequest")

@@ -147,6 +147,30 @@ class TestMadeHere(LbaasV1Case):
 class TestMadeElsewhere(LbaasV1Case):
     worker = False
 
+    def test_the_persistence_of_a_pool_that_others_l7_policies_use_stays(self) -> None:
+        balancer = self.add_balancer()
+        front, other = self.add_listener(balancer), self.add_listener(balancer, protocol_port=81)
+        by_address, by_cookie = {"type": "SOURCE_IP"}, {"type": "HTTP_COOKIE"}
+        first = self.add_pool(listener_id=front["id"], session_persistence=by_address)
+        second = self.add_pool(loadbalancer_id=balancer["id"], session_persistence=by_cookie)
+        for pool in (first, second):
+            self.add_policy(other, action="REDIRECT_TO_POOL", redirect_pool_id=pool["id"])
+        path = f"vips/{front['id']}"
+        for change in ({"pool_id": second["id"]}, {"session_persistence": by_cookie}, {"session_persistence": None}):
+            self.no(409, "PUT", path, {"vip": change}, kind="Conflict")
+        # The same once more is no change.
+        self.assertEqual(by_address, self.change(path, session_persistence=by_address)["session_persistence"])
+        third = self.add_pool(loadbalancer_id=balancer["id"])
+        self.assertEqual(by_address, self.change(path, pool_id=third["id"])["session_persistence"])
+        self.drop(path)
+        wanted: Body = {"pool_id": second["id"], "protocol": "HTTP", "protocol_port": 82, "subnet_id": self.subnet_id}
+        self.no(409, "POST", "vips", {"vip": {**wanted, "session_persistence": by_address}}, kind="Conflict")
+        vip = self.vip(second, protocol_port=82)
+        self.assertEqual(by_cookie, vip["session_persistence"])
+        self.drop(f"vips/{vip['id']}")
+        kept = [self.show(f"pools/{pool['id']}", "pool")["session_persistence"] for pool in (first, second, third)]
+        self.assertEqual(["SOURCE_IP", "HTTP_COOKIE", None], [each and each["type"] for each in kept])
+
     def test_in_v2(self) -> None:
         balancer = self.add_balancer(project_id="foo", additional_vips=[{"subnet_id": self.subnet6_id}])
         listener = self.add_listener(balancer, name="l")

@@ -19,18 +19,10 @@ from balancer.devbox.backends import page
 from balancer.devbox.box import State
 from balancer.devbox.processes import free_port
 from tests.functional.test_lbaas_v2_clients import own_logging
+from tests.integration.guides import blocks
 from tests.integration.older_neutron import Neutron
-from tests.integration.running import ROOT, eventually
+from tests.integration.running import eventually
 from tests.integration.test_devbox import devbox
-
-GUIDE = ROOT / "doc" / "source" / "lbaas-v1-guide.rst"
-_BLOCK = re.compile(r"(?m)^\.\. code-block:: sh\n   :name: (\S+)\n\n((?:   .*\n|\n)+)")
-
-
-def blocks() -> dict[str, list[str]]:
-    """Name to commands."""
-    found = _BLOCK.findall(GUIDE.read_text(encoding="utf-8"))
-    return {name: [line.strip() for line in text.splitlines() if line.strip()] for name, text in found}
 
 
 class TestGuide(unittest.TestCase):
@@ -48,7 +40,10 @@ class TestGuide(unittest.TestCase):
         self.url = state.api_url
         self.backends = state.backend_ports
         self.ports = {"8001": self.backends[0], "8002": self.backends[1], "80": free_port(), "81": free_port()}
-        self.blocks = blocks()
+        self.blocks = {
+            name: [line.strip() for line in text.splitlines() if line.strip()]
+            for name, text in blocks("lbaas-v1-guide").items()
+        }
         self.names: dict[str, str] = {}
         self.older = self.enterContext(Neutron(self.url))
         # The load balancer that the DevBox comes with is seen here, too.

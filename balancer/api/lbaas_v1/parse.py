@@ -177,7 +177,7 @@ def vip(body: Body, caller: Caller) -> tuple[Values, Listener, Change]:
         _check_protocol(listener.protocol, pool)
         placed = changes.place_listener(listener, _place(tree.load_balancer, wanted))(tree)
         if values["session_persistence"]:
-            placed = changes.set_persistence(_persistence(None, values["session_persistence"]), pool.id)(placed)
+            placed = _persisting(placed, listener.id, pool.id, _persistence(None, values["session_persistence"]))
         return placed
 
     return values, listener, apply
@@ -259,13 +259,9 @@ def changed_vip(vip_id: str, values: Values) -> Change:
             return after
         if pool_id is None:
             raise Conflict("The vip has no pool, and its sessions nothing to stay with", field="session_persistence")
-        if sum(each.default_pool_id == pool_id for each in after.load_balancer.listeners) > 1:
-            raise Conflict(f"Pool {pool_id} has several vips: use the API of LBaaS v2", field="session_persistence")
-        wanted = values["session_persistence"]
-        return changes.change_pool(
-            pool_id,
-            lambda pool: replace(pool, session_persistence=_persistence(pool.session_persistence, wanted)),
-        )(after)
+        pool = _pool_of(after, pool_id)
+        wanted = _persistence(pool.session_persistence, values["session_persistence"])
+        return _persisting(after, vip_id, pool_id, wanted)
 
     return apply
 
@@ -277,17 +273,41 @@ def _vip_of(tree: Tree, vip_id: str) -> Listener:
     raise NotFound("Listener", vip_id)
 
 
+def _persisting(tree: Tree, vip_id: str, pool_id: str, wanted: SessionPersistence | None) -> Tree:
+    """The pool with the persistence of its vip. Raises `Conflict` when others would have it, too."""
+    present = _pool_of(tree, pool_id).session_persistence
+    if _said(present) == _said(wanted):
+        return tree
+    if _is_others(tree, pool_id, vip_id):
+        raise _not_expressible("session_persistence", f"Pool {pool_id} is in use by another vip or its L7 policies")
+    return changes.change_pool(pool_id, lambda pool: replace(pool, session_persistence=wanted))(tree)
+
+
+def _said(persistence: SessionPersistence | None) -> tuple[object, ...] | None:
+    return None if persistence is None else (persistence.kind, persistence.cookie_name)
+
+
+def _is_others(tree: Tree, pool_id: str, vip_id: str) -> bool:
+    """Whether a listener other than the vip has it, or an L7 policy of one."""
+    return any(
+        each.default_pool_id == pool_id or any(policy.redirect.get("pool_id") == pool_id for policy in each.l7_policies)
+        for each in tree.load_balancer.listeners
+        if each.id != vip_id
+    )
+
+
 def _to_pool(tree: Tree, vip: Listener, pool: Pool) -> Tree:
-    """The persistence goes with the vip."""
+    """The persistence goes with the vip; whatever else uses its old pool keeps it as well."""
     _check_protocol(vip.protocol, pool)
     after = changes.change_listener(vip.id, lambda old: replace(old, default_pool_id=pool.id))(tree)
     left = vip.default_pool_id
-    if left is None or any(each.default_pool_id == left for each in after.load_balancer.listeners):
+    if left is None:
         return after
     persistence = _pool_of(tree, left).session_persistence
     if persistence is not None:
         persistence = replace(persistence, id=new_id())
-    return changes.together(changes.set_persistence(None, left), changes.set_persistence(persistence, pool.id))(after)
+    after = _persisting(after, vip.id, pool.id, persistence)
+    return after if _is_needed(after, left, besides=vip.id) else changes.set_persistence(None, left)(after)
 
 
 def moved_vip(vip_id: str, pool_id: str, values: Values) -> TwoChange:
@@ -351,12 +371,12 @@ def _with_pools(tree: Tree, pools: Sequence[Pool], monitors: Mapping[str, Health
 
 
 def without_vip(vip_id: str) -> Change:
-    """The persistence goes with it, unless another vip has the same pool."""
+    """The persistence goes with it, unless another vip or its L7 policies have the same pool."""
 
     def apply(tree: Tree) -> Tree:
         pool_id = _vip_of(tree, vip_id).default_pool_id
         after = changes.remove_listener(vip_id)(tree)
-        if pool_id is None or any(each.default_pool_id == pool_id for each in after.load_balancer.listeners):
+        if pool_id is None or _is_others(after, pool_id, vip_id):
             return after
         return changes.set_persistence(None, pool_id)(after)
 
@@ -462,7 +482,10 @@ def _health_monitor(old: HealthMonitor, values: Values) -> HealthMonitor:
 def associations(body: Body) -> tuple[str, ...]:
     """The ids of health monitors that are to check the members of a pool: one, or several."""
     if schemas.ASSOCIATION.plural in body:
-        return tuple(dict.fromkeys(values["id"] for values, _ in schemas.ASSOCIATION.items(body)))
+        found = tuple(values["id"] for values, _ in schemas.ASSOCIATION.items(body))
+        if not found:
+            raise Rejected("health_monitors must have one item at least", field="health_monitors")
+        return found
     return (schemas.ASSOCIATION.created(body)["id"],)
 
 
