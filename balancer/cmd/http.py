@@ -12,6 +12,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import eventlet
@@ -93,6 +94,15 @@ class _Connection(eventlet.wsgi.HttpProtocol):
             super().handle_one_request()
         finally:
             self._head.cancel()
+
+    def parse_request(self) -> bool:
+        """Refuses a request of two lengths: whoever is in front of us may have taken the other one."""
+        if not super().parse_request():
+            return False
+        if len(set(self.headers.get_all("Content-Length", []))) > 1:
+            self.send_error(HTTPStatus.BAD_REQUEST, "More than one Content-Length")
+            return False
+        return True
 
     def get_environ(self) -> dict[str, Any]:
         assert self._head is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from tests.functional.case import DEVICE
 from tests.functional.lbaas_v2 import V2, Body, LbaasCase
@@ -238,6 +239,14 @@ class TestFlavors(LbaasCase):
         self.refused(409, "DELETE", path)
         self.remove(f"loadbalancers/{balancer['id']}")
         self.remove(path)
+        # What no path could name could never be removed.
+        for name in ("a/b", "/", ".", "..", "a.json", "a\nb", "a\x7fb"):
+            body = {"name": name, "availability_zone_profile_id": profile["id"]}
+            told = self.refused(400, "POST", "availabilityzones", {"availability_zone": body})
+            self.assertIn("attribute name. Value", told)
+        for name in ("...", "a.json.b", "ä", "%2f", "a?b#c"):
+            self.post("availabilityzones", "availability_zone", name=name, availability_zone_profile_id=profile["id"])
+            self.remove(f"availabilityzones/{quote(name)}")
 
     def test_capabilities(self) -> None:
         for kind in ("flavor", "availability_zone"):

@@ -106,6 +106,16 @@ class TestSlowClients(unittest.TestCase):
                 self.assertIn(b"application/json", said)
                 self.assertTrue(least < took < most, took)
 
+    def test_where_a_body_ends_is_said_in_one_way_only(self) -> None:
+        """Who is in front of this service may have taken the other one, and the rest for another request."""
+        head = b"POST /devices HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+        for line in (b"Content-Length: 5", b"Transfer-Encoding: chunked"):
+            with self.subTest(line), connect(self.port) as client:
+                client.sendall(head + line + b"\r\n\r\n{}   ")
+                _, said = until_closed(client)
+                self.assertRegex(said, rb"^HTTP/1\.[01] 400 ")
+                self.assertNotIn(b"name is required", said)
+
     def test_a_request_has_its_time_and_leaves_nothing_locked(self) -> None:
         database = self.service.root / "balancer.sqlite"
         with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:

@@ -125,11 +125,13 @@ def with_leaf(body: Any, at: Leaf, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """A request that is accepted as it is. `{port}` in its texts is a number that no other request had."""
+    """A request that is accepted as it is. `{port}` in its texts is a number that no other request had. Of what is
+    `undone` there can be one only: what was made is removed again."""
 
     method: str
     path: str
     body: Any
+    undone: bool = False
 
 
 LINES = [
@@ -334,6 +336,7 @@ class TestHostileText(LbaasCase):
         ids = {"loadbalancer_id": made["id"]}
         members = f"{V2}/pools/{a_pool['id']}/members"
         redirecting = {**to_prefix, "listener_id": a_listener["id"]}
+        of_pool = {**check, "pool_id": self.add_pool(loadbalancer_id=made["id"])["id"]}
         groups = {
             "changes": [
                 Shot(method="PUT", path=f"{V2}/loadbalancers/{made['id']}", body={"loadbalancer": said}),
@@ -345,6 +348,7 @@ class TestHostileText(LbaasCase):
                 Shot(method="POST", path=f"{V2}/listeners", body={"listener": {**listener, **ids}}),
                 Shot(method="POST", path=f"{V2}/pools", body={"pool": {**pool, **ids}}),
                 Shot(method="POST", path=members, body={"member": member}),
+                Shot(method="POST", path=f"{V2}/healthmonitors", body={"healthmonitor": of_pool}, undone=True),
                 Shot(method="POST", path=f"{V2}/l7policies", body={"l7policy": redirecting}),
                 Shot(method="POST", path=f"{V2}/l7policies/{a_policy['id']}/rules", body={"rule": rule}),
                 Shot(method="POST", path=f"{V2}/loadbalancers", body={"loadbalancer": whole}),
@@ -386,15 +390,65 @@ class TestHostileText(LbaasCase):
         vip_id = made("vips", "vip", **where, **vip)
         made(f"pools/{pool_id}/health_monitors", "health_monitor", id=monitor_id)
         member = {"pool_id": pool_id, "address": "127.77.2.1", "protocol_port": "{port}"}
+        another = {**where, **vip, "pool_id": made("pools", "pool", **pool)}
         changed = {name: pool[name] for name in ("name", "description", "lb_method")}
         checked = {name: value for name, value in check.items() if name != "type"}
         return [
             Shot(method="POST", path=f"{LB}/pools", body={"pool": pool}),
             Shot(method="PUT", path=f"{LB}/pools/{pool_id}", body={"pool": changed}),
+            Shot(method="POST", path=f"{LB}/vips", body={"vip": another}, undone=True),
+            Shot(method="POST", path=f"{LB}/vips", body={"vip": {**another, "address": "127.77.3.200"}}, undone=True),
             Shot(method="PUT", path=f"{LB}/vips/{vip_id}", body={"vip": vip}),
             Shot(method="POST", path=f"{LB}/members", body={"member": member}),
+            Shot(method="POST", path=f"{LB}/health_monitors", body={"health_monitor": check}, undone=True),
             Shot(method="PUT", path=f"{LB}/health_monitors/{monitor_id}", body={"health_monitor": checked}),
         ]
+
+    def network_shots(self) -> list[Shot]:
+        """Networks, flavors, zones and the rest that is no load balancer."""
+        # Something to be deployed.
+        self.add_listener(self.add_balancer(vip_subnet_id=self.own_subnet))
+        said = {"name": "n", "description": "d"}
+        self.repository.heartbeat("one:-:1", 600)
+        agent = self.get("/v2.0/agents")["agents"][0]["id"]
+        subnet = {
+            **said,
+            "gateway_ip": "127.78.0.1",
+            "allocation_pools": [{"start": "127.78.0.2", "end": "127.78.0.99"}],
+            "device_ids": [self.device_id],
+            "interface": "eth0",
+        }
+        new = {**subnet, "network_id": self.network_id, "project_id": "foo", "cidr": "127.78.0.0/16"}
+        _, another = self.add_subnet("127.79.0.0/16", "127.79.0.1", "127.79.0.250", self.network_id)
+        changed = {
+            **subnet,
+            "gateway_ip": "127.79.0.251",
+            "allocation_pools": [{"start": "127.79.0.2", "end": "127.79.0.99"}],
+        }
+        fixed = {"subnet_id": another, "ip_address": "127.79.0.5"}
+        port = {**said, "network_id": self.network_id, "project_id": "foo", "fixed_ips": [fixed]}
+        shots = [
+            Shot(method="POST", path="/v2.0/networks", body={"network": {**said, "project_id": "foo"}}, undone=True),
+            Shot(method="PUT", path=f"/v2.0/networks/{self.network_id}", body={"network": said}),
+            Shot(method="POST", path="/v2.0/subnets", body={"subnet": new}, undone=True),
+            Shot(method="PUT", path=f"/v2.0/subnets/{another}", body={"subnet": changed}),
+            Shot(method="POST", path="/v2.0/ports", body={"port": port}, undone=True),
+            Shot(method="PUT", path=f"/v2.0/agents/{agent}", body={"agent": {"description": "d"}}),
+            Shot(method="PUT", path="/v2.0/quotas/foo", body={"quota": {"vip": -1}}),
+            Shot(method="PUT", path=f"{V2}/quotas/foo", body={"quota": {"pool": -1}}),
+        ]
+        for kind, key, suffix in (("flavor", "flavor", ""), ("availabilityzone", "availability_zone", "_")):
+            data = {"name": "n", "provider_name": "HAPROXY", f"{key}_data": "{}"}
+            profile = self.post(f"{kind}profiles", f"{key}{suffix}profile", **data)
+            choice = {**said, f"{key}_profile_id": profile["id"]}
+            made = self.post(f"{kind}s", key, **{**choice, "name": "there"})
+            there = f"{V2}/{kind}s/{made.get('id', 'there')}"
+            shots += [
+                Shot(method="POST", path=f"{V2}/{kind}profiles", body={f"{key}{suffix}profile": data}, undone=True),
+                Shot(method="POST", path=f"{V2}/{kind}s", body={key: choice}, undone=True),
+                Shot(method="PUT", path=there, body={key: {"description": "d"}}),
+            ]
+        return shots
 
     def numbered(self, body: Any) -> Any:
         """With a port that nobody else has."""
@@ -406,6 +460,11 @@ class TestHostileText(LbaasCase):
         told = (answer.json, shot.method, shot.path, body)
         self.assertIn(answer.status, (200, 201, 202, 204, 400, 403, 404, 409, 501), told)
         self.assertNotIn("Traceback", str(answer.json))
+        if shot.undone and answer.status == 201:
+            (made,) = answer.json.values()
+            # Zones have a name instead.
+            gone = self.call("DELETE", f"{shot.path}/{quote(made.get('id') or made['name'], safe='')}")
+            self.assertEqual(204, gone.status, (gone.json, told))
         return answer
 
     # --- the test ------------------------------------------------------------------------
@@ -433,6 +492,9 @@ class TestHostileText(LbaasCase):
 
     def test_lbaas_v1(self) -> None:
         self.check(self.lbaas_v1_shots())
+
+    def test_networks_and_choices(self) -> None:
+        self.check(self.network_shots())
 
     def check(self, shots: list[Shot], marked: Collection[str] = ()) -> None:
         """`marked`: the lines where accepted text has come to stand in the file."""

@@ -25,7 +25,7 @@ from balancer.api.attributes import (
     TextMap,
     Uuid,
 )
-from balancer.api.patterns import CODES, COOKIE_NAME, METHODS, PATH
+from balancer.api.patterns import CODES, COOKIE_NAME, METHODS, PATH, PATH_PART
 from balancer.core.model import Algorithm, MonitorType, PersistenceKind, Protocol, QuotaResource
 from balancer.core.quotas import LARGEST
 from balancer.core.rules import REDIRECT_CODES, REDIRECT_TARGETS
@@ -711,11 +711,17 @@ def _profile(name: str, title: str, data: str, links: str) -> Resource:
     )
 
 
-def _placement(name: str, title: str, profile: str, *, renamed: bool) -> Resource:
+_FLAVOR_NAME = Text(shortest=1)
+_ZONE_NAME = Text(
+    shortest=1, pattern=PATH_PART, says="text that a path can have: no /, no control characters, no .json at the end"
+)
+
+
+def _placement(name: str, title: str, profile: str, kind: Text, *, renamed: bool) -> Resource:
     attributes = {
         "id": Attribute(kind=Uuid(), says="The id."),
         "name": Attribute(
-            kind=Text(shortest=1), says="A name of its own.", create=True, required=True, update=renamed, null=REFUSED
+            kind=kind, says="A name of its own.", create=True, required=True, update=renamed, null=REFUSED
         ),
         "description": _description(),
         "enabled": Attribute(
@@ -734,14 +740,16 @@ def _placement(name: str, title: str, profile: str, *, renamed: bool) -> Resourc
 
 
 FLAVOR_PROFILE = _profile("flavorprofile", "Flavor profile", "flavor_data", "flavorprofile_links")
-FLAVOR = _placement("flavor", "Flavor", "flavor_profile_id", renamed=True)
+FLAVOR = _placement("flavor", "Flavor", "flavor_profile_id", _FLAVOR_NAME, renamed=True)
 AVAILABILITY_ZONE_PROFILE = _profile(
     "availability_zone_profile",
     "Availability zone profile",
     "availability_zone_data",
     "availability_zone_profile_links",
 )
-AVAILABILITY_ZONE = _placement("availability_zone", "Availability zone", "availability_zone_profile_id", renamed=False)
+AVAILABILITY_ZONE = _placement(
+    "availability_zone", "Availability zone", "availability_zone_profile_id", _ZONE_NAME, renamed=False
+)
 CAPABILITY = Resource(
     name="capability",
     plural="capabilities",
