@@ -24,7 +24,7 @@ from balancer.core.model import (
 from balancer.devbox.backends import page
 from balancer.devbox.host import Host
 from balancer.drivers.haproxy import deploy, rights, runtime
-from balancer.drivers.haproxy.file import Sidecar, load_sidecar
+from balancer.drivers.haproxy.file import UNKNOWN, Sidecar, load_sidecar
 from balancer.drivers.haproxy.host import HostState
 from balancer.drivers.haproxy.plan import Action
 from balancer.drivers.ssh import Pool
@@ -857,6 +857,35 @@ class TestInterrupted(DeployingCase):
         self.assertEqual(page(self.backend.port), fetch(self.new).text)
         self.assertEqual([], self.left_behind(host))
         self.assertIsNone(self.driver.observe(device).repair)
+
+    def test_what_was_not_seen_serving_is_not_after_a_roll_back_either(self) -> None:
+        """The device lost its power before the reload, and what comes next is taken back."""
+        host, device_id, before, after = self.prepared(run_as="root")
+        device = replace(device_of(host), id=device_id)
+        served = self.render(device, [self.good]).blocks
+        host.run(["tee", f"{Path(host.config_path).parent}/.haproxy.cfg.balancer-old"], input=before, check=True)
+        host.write_config(after)
+        self.driver.forget(device_id)
+        calls: list[None] = []
+
+        def lost() -> None:
+            calls.append(None)
+            if len(calls) == 3:
+                raise LeaseLost("lost")
+
+        with self.assertRaises(LeaseLost):
+            self.deploy(device, with_limit(self.good, 77), check=lost)
+        self.assertEqual(after, host.read_config())
+        self.assertEqual([], self.left_behind(host))
+        stored = load_sidecar(host.run(["cat", f"{host.config_path}.balancer"], check=True).stdout)
+        self.assertEqual(UNKNOWN, stored.digest)
+        observation = self.driver.observe(device, served)
+        self.assertIsNone(observation.drift)
+        self.assertEqual("the last deployment was not seen through to its end", observation.repair)
+        made = self.deploy(device, self.good)
+        self.assertIn("never seen serving", made.sentence)
+        self.assertEqual(before, host.read_config())
+        self.assertEqual("noop", self.deploy(device, self.good).plan)
 
     def test_a_haproxy_that_is_gone_is_seen_and_started_again(self) -> None:
         host = self.host()

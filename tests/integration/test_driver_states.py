@@ -24,7 +24,7 @@ from balancer.drivers.haproxy import deploy, runtime
 from balancer.drivers.haproxy.states import EMPTY
 from balancer.drivers.ssh import Pool
 from tests.integration.answering import Answering
-from tests.integration.deploying import DeployingCase, device_of, load_balancer, with_members
+from tests.integration.deploying import DeployingCase, device_of, load_balancer, with_limit, with_members
 from tests.integration.running import eventually, fetch
 from tests.integration.traffic import Traffic
 
@@ -130,6 +130,23 @@ class TestStates(DeployingCase):
         # No monitor any more: nothing would ever bring it up again.
         self.deploy(device, replace(self.balancer, pools=(replace(pool, health_monitor_ids=()),)))
         self.assertEqual({self.dead.page, self.alive.page}, set(self.answers(self.serving, 4)))
+
+    def test_what_was_changed_without_a_reload_stays_so_after_one(self) -> None:
+        host = self.host()
+        device, third = device_of(host), self.enterContext(Answering())
+        self.put(device, self.balancer, self.often)
+        (pool,) = self.balancer.pools
+        dead, alive = pool.members
+        self.checked(device, pool.members)
+        members = (replace(dead, port=third.port), replace(alive, weight=2))
+        changed = replace(self.balancer, pools=(replace(pool, members=members),))
+        self.assertEqual("runtime", self.put(device, changed, self.often))
+        self.checked(device, members, words=["UP", "UP"])
+        self.assertEqual("reload", self.put(device, with_limit(changed, 99), self.often))
+        self.assertEqual({third.page, self.alive.page}, set(self.answers(self.serving, 6)))
+        self.assertEqual(["UP", "1"], self.seen(device, members[0], "status", "weight"))
+        self.assertEqual(["UP", "2"], self.seen(device, members[1], "status", "weight"))
+        self.assertNotIn(str(self.dead.port), self.ask(device, "show servers state").split())
 
     def test_what_somebody_did_to_a_server_by_hand_ends_with_the_reload(self) -> None:
         host = self.host()

@@ -395,6 +395,11 @@ def _sidecar(host: HostState) -> Sidecar | None:
         return None
 
 
+def _is_unfinished(host: HostState, sidecar: Sidecar | None) -> bool:
+    """Whether the block may be one of ours that nobody has seen serving."""
+    return host.previous_exists or (sidecar is not None and sidecar.digest == file.UNKNOWN)
+
+
 def _withheld(sidecar: Sidecar | None) -> tuple[str, ...]:
     return () if sidecar is None else sidecar.withheld
 
@@ -985,10 +990,9 @@ def _drift(host: HostState, device: Device, deployed: Mapping[str, str], head: _
         # Without its markers nobody knows what of it is whose.
         return Drift(sentence=str(error)) if device.id in found.decode("utf-8", "replace") else None
     sidecar = _sidecar(host)
-    if host.previous_exists or _foreign_owner(device, parts, sidecar) is not None:
+    if _is_unfinished(host, sidecar) or _foreign_owner(device, parts, sidecar) is not None:
         return None
-    known = sidecar is not None and sidecar.device_id == device.id and sidecar.digest != file.UNKNOWN
-    remembered = sidecar.digest if sidecar is not None and known else None
+    remembered = sidecar.digest if sidecar is not None and sidecar.device_id == device.id else None
     there = "" if parts.block is None else file.digest(parts.block)
     if there == remembered:
         return None
@@ -1119,7 +1123,7 @@ def _observation(
     if after is None and (ours or drift is not None):
         if not running:
             repair = "HAProxy is not running"
-        elif ours and host.previous_exists:
+        elif ours and _is_unfinished(host, sidecar):
             repair = "the last deployment was not seen through to its end"
         elif ours and sidecar is None and drift is None:
             repair = f"{host.path}.balancer is missing or cannot be read"
