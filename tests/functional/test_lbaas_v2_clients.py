@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
 import threading
-from collections.abc import Iterator
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import openstack
-from openstackclient import shell
 
+from tests.functional import command_line
 from tests.functional.lbaas_v2 import LbaasCase
 
 
 class Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         pass
-
-
-@contextlib.contextmanager
-def own_logging() -> Iterator[None]:
-    """The command sets up logging for the whole process, as programs do."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    root.handlers.clear()
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.handlers[:] = handlers
 
 
 class ClientCase(LbaasCase):
@@ -88,13 +71,9 @@ class TestSdk(ClientCase):
 class TestCommandLine(ClientCase):
     def run_client(self, *arguments: str) -> Any:
         """What the command prints, read as JSON."""
-        out, errors = io.StringIO(), io.StringIO()
-        with own_logging(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-            ended = shell.OpenStackShell().run(
-                ["--os-auth-type", "none", "--os-endpoint", self.url, "loadbalancer", *arguments]
-            )
-        self.assertEqual(0, ended, f"{arguments}: {out.getvalue()}{errors.getvalue()}")
-        return json.loads(out.getvalue()) if out.getvalue().strip() else None
+        ended, out, errors = command_line.openstack(self.url, ["loadbalancer", *arguments])
+        self.assertEqual(0, ended, f"{arguments}: {out}{errors}")
+        return json.loads(out) if out.strip() else None
 
     def made(self, *arguments: str) -> Any:
         return self.run_client(*arguments, "-f", "json")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 import shlex
 import shutil
@@ -13,12 +11,10 @@ import unittest
 from collections import Counter
 from pathlib import Path
 
-from openstackclient import shell
-
 from balancer.devbox.backends import page
 from balancer.devbox.box import State
 from balancer.devbox.processes import free_port
-from tests.functional.test_lbaas_v2_clients import own_logging
+from tests.functional import command_line
 from tests.integration.guides import blocks
 from tests.integration.older_neutron import Neutron
 from tests.integration.running import eventually
@@ -79,12 +75,8 @@ class TestGuide(unittest.TestCase):
         return printed
 
     def openstack(self, words: list[str]) -> tuple[int, str]:
-        out = io.StringIO()
-        # Within one process the variables of the environment are read once.
-        words = ["--os-auth-type", "none", "--os-endpoint", self.url, *words]
-        with own_logging(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            status = shell.OpenStackShell().run(words)
-        return status, out.getvalue()
+        status, out, errors = command_line.openstack(self.url, words)
+        return status, out + errors
 
     def answers(self) -> Counter[str]:
         """Who answered the requests of the block."""
