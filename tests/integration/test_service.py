@@ -359,7 +359,8 @@ class Commands(unittest.TestCase):
         with self.service:
             began = time.monotonic()
             self.assertEqual(self.service.stop(), 0)
-        self.assertLess(time.monotonic() - began, 5)
+        # Far from the 20 s that requests in hand are given, also on a busy machine.
+        self.assertLess(time.monotonic() - began, 10)
 
     def test_a_path_that_cannot_be_used_is_told(self) -> None:
         service = RunningService(self.root / "a $place")
