@@ -93,8 +93,9 @@ else
 fi
 
 # Quick ones first: what is wrong shows early. Those of `beside` mostly wait for real programs, so they run at the same
-# time as the others when everything is asked for, and what they print comes after what the others print.
-beside= beside_names=
+# time as the others when everything is asked for, and what they print comes after what the others print. `last` are
+# long ones of them that are left to the others, so that both parts take about as long.
+beside= beside_names= last="test_hostile test_load"
 case $selection in
     style) tiers= names=tests.lint.test_style ;;
     unittests) tiers="unit golden contract functional" names= ;;
@@ -103,7 +104,16 @@ esac
 for tier in $tiers; do
     [ ! -d "tests/$tier" ] || names="$names tests.$tier"
 done
-[ -z "$beside" ] || [ ! -d "tests/$beside" ] || beside_names=tests.$beside
+if [ -n "$beside" ]; then
+    for module in tests/"$beside"/test_*.py; do
+        [ -e "$module" ] || continue
+        module=${module#"tests/$beside/"} module=${module%.py}
+        case " $last " in
+            *" $module "*) names="$names tests.$beside.$module" ;;
+            *) beside_names="$beside_names tests.$beside.$module" ;;
+        esac
+    done
+fi
 # A path is as good as a dotted name: tests/unit/test_rules.py
 if [ $# -gt 0 ]; then
     names=$(printf '%s\n' "$@" | sed 's|\.py$||; s|/$||; s|/|.|g')
@@ -123,7 +133,8 @@ run_named() {
 
 if [ -n "$beside_names" ] && [ -n "$names" ]; then
     parts=$(mktemp -d) || exit 1
-    run_named "$parts/beside" "$beside_names" >"$parts/output" 2>&1 &
+    # shellcheck disable=SC2086
+    run_named "$parts/beside" $beside_names >"$parts/output" 2>&1 &
     beside_pid=$!
     trap 'kill "$beside_pid" 2>/dev/null; finish' EXIT
     # shellcheck disable=SC2086
