@@ -45,8 +45,8 @@ _STREAM_KIND = "direct-streamlocal@openssh.com"
 # CHANNEL_OPEN, and the kind with its length.
 _OPEN_STREAM = bytes([90]) + len(_STREAM_KIND).to_bytes(4, "big") + _STREAM_KIND.encode()
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
-# Seconds that a server may take to see that a session has ended.
-_ROOM_TIMEOUT, _ROOM_POLL = 2.0, 0.02
+# Seconds that a server may take to see that a session has ended, from its first refusal on.
+_ROOM_TIMEOUT, _ROOM_POLL = 5.0, 0.02
 
 
 class ForwardingRefused(TransientDeviceError):
@@ -237,6 +237,10 @@ class Session:
         self.close()
         return Completed(rc=rc, stdout=b"".join(out), stderr=b"".join(err))
 
+    @property
+    def closed(self) -> bool:
+        return self._channel.closed
+
     def close(self) -> None:
         """Ends the channel; a command that is still running sees the end of its input."""
         self._channel.close()
@@ -313,6 +317,8 @@ class Connection:
         self._further: weakref.ref[Session] | None = None
         self._opening = False
         self._roomy = True
+        # The other sessions, as long as they are not closed.
+        self._begun: tuple[weakref.ref[paramiko.Channel], ...] = ()
 
     @property
     def where(self) -> str:
@@ -391,24 +397,31 @@ class Connection:
             self._transport = None
 
     def _session_channel(self) -> paramiko.Channel:
-        deadline = time.monotonic() + _ROOM_TIMEOUT
+        deadline: float | None = None
         while True:
             try:
-                return self._channel(lambda transport: transport.open_session(timeout=self._connect_timeout))
+                channel = self._channel(lambda transport: transport.open_session(timeout=self._connect_timeout))
             except _ChannelRefused as error:
+                deadline = deadline or time.monotonic() + _ROOM_TIMEOUT
                 if not self._make_room() or time.monotonic() > deadline:
                     raise TransientDeviceError(
                         f"{self.where}: the SSH server opens no session ({error}): raise MaxSessions in its sshd_config"
                     ) from None
+            else:
+                self._begun = (*filter(_is_open, self._begun), weakref.ref(channel))
+                return channel
             time.sleep(_ROOM_POLL)
 
     def _make_room(self) -> bool:
-        """Whether a session may just have gone, or be about to go, that only waited. From now on there is none."""
+        """Whether the server may still count a session that has ended, or that is about to end because it only waited.
+        From now on none waits."""
         further = self._further() if self._further is not None else None
         if further is not None and further.waits:
             further.close()
             self._roomy = False
-        return self._opening or not self._roomy
+        running = further is not None and not further.closed
+        # It reads the end of a session and the beginning of the next in one go, and forgets the ended one after that.
+        return self._opening or not self._roomy or not (running or any(map(_is_open, self._begun)))
 
     def _channel(self, open_on: Callable[[_Transport], paramiko.Channel]) -> paramiko.Channel:
         warm = self._transport
@@ -508,6 +521,11 @@ class Connection:
             ) from None
         if not transport.is_authenticated():
             raise TerminalDeviceError(f"{self.where}: the SSH server wants more than one proof from {user}")
+
+
+def _is_open(reference: weakref.ref[paramiko.Channel]) -> bool:
+    channel = reference()
+    return channel is not None and not channel.closed
 
 
 class _ChannelRefused(TransientDeviceError):

@@ -814,12 +814,27 @@ class TestInterrupted(DeployingCase):
             sys.setswitchinterval(interval)
         self.assertIs(first, connection._transport)
 
-    def test_a_server_that_lets_one_command_run_at_a_time_is_enough(self) -> None:
+    def one_at_a_time(self) -> Host:
+        """A device whose SSH server lets one command run at a time."""
         host = self.host()
         (sshd,) = host.run(["pgrep", "-o", "sshd"], check=True).stdout.decode().split()
         host.run(["tee", "-a", "/etc/ssh/sshd_config"], input=b"MaxSessions 1\n", check=True)
         host.run(["kill", "-HUP", sshd], check=True)
-        time.sleep(0.5)
+        eventually(lambda: self.lets_run(host) == 1, "the SSH server has read its configuration")
+        return host
+
+    def lets_run(self, host: Host) -> int:
+        """How many commands a new connection lets run at a time, of two."""
+        pool = Pool(connect_timeout=5)
+        running: list[object] = []
+        with contextlib.closing(pool), contextlib.suppress(TransientDeviceError):
+            connection = pool.connection("x", device_of(host).endpoint)
+            running.append(connection.session(["cat"], timeout=60))
+            running.append(connection.further_session(["cat"]))
+        return len(running)
+
+    def test_a_server_that_lets_one_command_run_at_a_time_is_enough(self) -> None:
+        host = self.one_at_a_time()
         device = device_of(host)
         self.deploy(device, self.good)
         eventually(lambda: len(self.waiting(host)) == 1, "one waits")
@@ -828,6 +843,29 @@ class TestInterrupted(DeployingCase):
         for balancers in ((self.good, self.more), (self.good,)):
             self.assertEqual("reload", self.deploy(device, *balancers).plan)
             self.assertEqual([], self.waiting(host))
+
+    def test_a_server_that_still_counts_the_command_before_is_asked_again(self) -> None:
+        host = self.one_at_a_time()
+        pool = Pool(connect_timeout=5)
+        self.addCleanup(pool.close)
+        connection = pool.connection("x", device_of(host).endpoint)
+        for number in range(100):
+            self.assertEqual(f"{number}\n".encode(), connection.run(["echo", str(number)], timeout=20).stdout)
+        # One that is given up has yet to see that its input has ended.
+        for _ in range(10):
+            connection.session(["cat"], timeout=20).close()
+            self.assertEqual(b"here\n", connection.run(["echo", "here"], timeout=20).stdout)
+
+    def test_a_server_that_lets_no_further_command_run_is_named(self) -> None:
+        host = self.one_at_a_time()
+        pool = Pool(connect_timeout=5)
+        self.addCleanup(pool.close)
+        connection = pool.connection("x", device_of(host).endpoint)
+        busy = connection.session(["cat"], timeout=60)
+        with self.assertRaisesRegex(TransientDeviceError, "opens no session .*: raise MaxSessions in its sshd_config$"):
+            connection.run(["true"], timeout=5)
+        self.assertEqual(0, busy.finish().rc)
+        self.assertEqual(0, connection.run(["true"], timeout=5).rc)
 
     def test_what_is_refused_because_somebody_edited_the_file_is_no_fault_of_a_load_balancer(self) -> None:
         host = self.host()
