@@ -20,6 +20,9 @@ from balancer.exceptions import BalancerError, DatabaseNotSynced
 _DEVICE_ID = re.compile(rb"[0-9a-f]{32}")
 _LOG = logging.getLogger(__name__)
 
+_SWITCH_SECONDS = 0.0005
+"""What a thread may take of another that waits: little work is handed from thread to thread all the time."""
+
 _CLI = (
     cfg.BoolOpt(
         "wake-up-on-stdin",
@@ -59,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: worker.stop())
     if conf.wake_up_on_stdin:
         threading.Thread(target=_listen, args=(worker,), name="wake-up", daemon=True).start()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     _LOG.info("Worker started")
     worker.run()
     _LOG.info("Worker stopped")

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 
 from balancer.config import assured_seconds
@@ -31,8 +32,10 @@ _ROUNDS = 20
 """Deployments in a row under one lease before other devices get their turn."""
 
 _QUIET = 0.1
-_LONGEST_GATHERING = 2.0
-"""Seconds without a change after which no more are waited for, and those after which they are not waited for anyhow."""
+"""Seconds without a change after which no more are waited for."""
+_LONGEST_GATHERING = {False: 2.0, True: 5.0}
+"""Seconds after which changes are not waited for anyhow; True: the deployment before was a reload, of which there are
+to be few."""
 
 
 def backoff(failures: int, first: float, longest: float, jitter: Callable[[], float] = random.random) -> float:
@@ -90,6 +93,14 @@ class Holder:
                 self._good_until = asked + self._seconds
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """What was done, in words."""
+
+    sentence: str
+    reloaded: bool = False
+
+
 class Reconciler:
     """`driver_for` returns the driver of a device type. Times in seconds."""
 
@@ -126,10 +137,13 @@ class Reconciler:
 
     def _converge(self, device_id: str, holder: Holder) -> str:
         done: list[str] = []
-        took = 0.0
+        took, reloaded = 0.0, False
+        first = time.monotonic()
         for _ in range(_ROUNDS):
-            if done and not self._gather(device_id, took):
-                break
+            if done:
+                patience = max(2 * took, 3 * (time.monotonic() - first) if reloaded else 0.0)
+                if not self._gather(device_id, min(patience, _LONGEST_GATHERING[reloaded])):
+                    break
             spec = self._repository.load_spec(device_id)
             if spec is None:
                 return "the device was removed"
@@ -137,7 +151,7 @@ class Reconciler:
                 return "the device is in maintenance"
             began = time.monotonic()
             try:
-                sentence = self._step(spec, holder)
+                step = self._step(spec, holder)
             except TransientDeviceError as error:
                 took, pause = time.monotonic() - began, backoff(spec.failures, self._retry_first, self._retry_max)
                 self._repository.record_failure(holder.lease, spec, str(error), retry_after=pause, duration=took)
@@ -163,20 +177,21 @@ class Reconciler:
                 sentence = "Internal error, see the worker's log"
                 self._repository.record_failure(holder.lease, spec, sentence, retry_after=pause, duration=took)
                 return f"failed by an internal error, next try in {pause:.1f} s"
-            if sentence is None:
+            if step is None:
                 break
-            done.append(sentence)
-            took = time.monotonic() - began if holder.deploys else 0.0
+            done.append(step.sentence)
+            took, reloaded = time.monotonic() - began if holder.deploys else 0.0, step.reloaded
         return "; ".join(done) or "nothing to do"
 
-    def _gather(self, device_id: str, took: float) -> bool:
-        """Whether there is more to do after a deployment that `took` so long, 0 after a look at the device.
+    def _gather(self, device_id: str, patience: float) -> bool:
+        """Whether there is more to do.
 
         Changes that go on arriving become one deployment: the next one waits until none has come for a moment, but no
-        longer than twice as long as the last one took. What came alone never waits.
+        longer than `patience` seconds: twice what the last deployment took, and between reloads, if that is more, three
+        times as long as changes have been arriving. What came alone never waits.
         """
         pending = self._repository.pending(device_id)
-        end = time.monotonic() + min(2 * took, _LONGEST_GATHERING)
+        end = time.monotonic() + patience
         while pending is not None and not pending.look_asked and (left := end - time.monotonic()) > 0:
             time.sleep(min(_QUIET, left))
             before, pending = pending, self._repository.pending(device_id)
@@ -184,12 +199,12 @@ class Reconciler:
                 break
         return pending is not None
 
-    def _step(self, spec: DeviceSpec, holder: Holder) -> str | None:
+    def _step(self, spec: DeviceSpec, holder: Holder) -> _Done | None:
         """One observation or one deployment; None when neither is due."""
         device = spec.device
         driver = self._driver_for(device.type)
         if spec.seen_ago is None or spec.look_asked or spec.seen_ago >= self._observe_interval:
-            return self._observe(spec, driver, holder)
+            return _Done(sentence=self._observe(spec, driver, holder))
         if spec.deployable:
             return self._deploy(spec, driver, holder)
         return None
@@ -211,7 +226,7 @@ class Reconciler:
             raise LaterOwner(f"a later owner (epoch {seen}) has deployed to this device", epoch=seen)
         return f"observed: {observation.sentence}"
 
-    def _deploy(self, spec: DeviceSpec, driver: Driver, holder: Holder) -> str:
+    def _deploy(self, spec: DeviceSpec, driver: Driver, holder: Holder) -> _Done:
         started = time.monotonic()
         candidate = driver.render(spec)
 
@@ -239,7 +254,8 @@ class Reconciler:
         self._repository.record_applied(holder.lease, spec, candidate, applied, duration=took)
         for load_balancer_id, reason in applied.rejected.items():
             _LOG.error("Load balancer %s was refused by device %s: %s", load_balancer_id, spec.device.id, reason)
-        return f"revision {spec.revision} applied ({applied.plan}: {applied.sentence}) in {took * 1000:.0f} ms"
+        sentence = f"revision {spec.revision} applied ({applied.plan}: {applied.sentence}) in {took * 1000:.0f} ms"
+        return _Done(sentence=sentence, reloaded=applied.plan == "reload")
 
 
 def _restored(error: LaterOwner, device_id: str) -> str:

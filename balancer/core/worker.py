@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from balancer.core.ports import Repository
 from balancer.core.reconciler import Reconciler
@@ -38,10 +39,10 @@ class Worker:
         self._threads = threads
         self._scan_interval = scan_interval
         self._observe_interval = observe_interval
+        self._pool: ThreadPoolExecutor | None = None
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._busy: set[str] = set()
-        self._named: set[str] = set()
         self._scan_wanted = True
         self._next_scan = 0.0
         self._lock = threading.Lock()
@@ -53,9 +54,15 @@ class Worker:
         """There is work on these devices; without any: look for work now."""
         named = set(device_ids)
         with self._lock:
-            self._named |= named
-            self._scan_wanted = self._scan_wanted or not named
-        self._wake.set()
+            new = named - self._busy
+            fit = len(new) <= self._threads - len(self._busy)
+            started = self._start(new, self._reconcile_if_enabled) if fit else {}
+            # Who comes first is for the database to say. Those in hand are looked after when that is done.
+            self._scan_wanted = self._scan_wanted or not named or started.keys() != new
+            scan = self._scan_wanted
+        self._await(started)
+        if scan:
+            self._wake.set()
 
     def stop(self) -> None:
         """Take nothing new; `run` returns when what is in hand is done."""
@@ -65,12 +72,13 @@ class Worker:
     def run(self) -> None:
         """Work until `stop`. Others can see meanwhile that this worker is alive."""
         with ThreadPoolExecutor(self._threads, thread_name_prefix="reconcile") as pool:
+            with self._lock:
+                self._pool = pool
             while not self._stop.is_set():
                 self._wake.clear()
                 try:
-                    self._take_named(pool)
                     if self._is_time_to_scan():
-                        self._next_scan = time.monotonic() + self._scan(pool)
+                        self._next_scan = time.monotonic() + self._scan()
                 except BalancerError as error:
                     _LOG.error("Cannot look for work: %s", error)
                     self._next_scan = time.monotonic() + self._scan_interval
@@ -78,20 +86,12 @@ class Worker:
                     _LOG.exception("Cannot look for work")
                     self._next_scan = time.monotonic() + self._scan_interval
                 self._wake.wait(max(0.0, self._next_scan - time.monotonic()))
+            with self._lock:
+                self._pool = None
         try:
             self._repository.retire(self._name)
         except BalancerError as error:
             _LOG.warning("Others will take this worker for alive for some seconds: %s", error)
-
-    def _take_named(self, pool: ThreadPoolExecutor) -> None:
-        with self._lock:
-            named, self._named = self._named - self._busy, set()
-            taken = named if len(named) <= self._threads - len(self._busy) else set()
-            # Who comes first is for the database to say. Those in hand are looked after when that is done.
-            self._scan_wanted = self._scan_wanted or taken != named
-        if taken and self._repository.may_work(self._name):
-            for device_id in taken:
-                self._start(pool, device_id)
 
     def _is_time_to_scan(self) -> bool:
         with self._lock:
@@ -105,29 +105,39 @@ class Worker:
             self._repository.heartbeat(self._name, self._alive_seconds)
             self._alive_until = now + self._alive_seconds
 
-    def _scan(self, pool: ThreadPoolExecutor) -> float:
+    def _scan(self) -> float:
         """Hand out what is due; returns how long to wait for the next look."""
         self._tell_alive()
         if not self._repository.may_work(self._name):
             return self._scan_interval
         with self._lock:
-            busy = set(self._busy)
-        free = self._threads - len(busy)
+            free = len(self._busy) < self._threads
         if free:
             # Those in hand may be due again already: ask for enough to find others behind them.
-            for due in self._repository.due(observe_interval=self._observe_interval, limit=free + len(busy)):
-                if due.device_id not in busy and free:
-                    free -= 1
-                    self._start(pool, due.device_id)
+            for due in self._repository.due(observe_interval=self._observe_interval, limit=self._threads):
+                with self._lock:
+                    fits = due.device_id not in self._busy and len(self._busy) < self._threads
+                    started = self._start({due.device_id}, self._reconciler.reconcile) if fits else {}
+                self._await(started)
         soon = self._repository.next_due_in(observe_interval=self._observe_interval)
         return self._scan_interval if soon is None else max(0.05, min(self._scan_interval, soon))
 
-    def _start(self, pool: ThreadPoolExecutor, device_id: str) -> None:
-        with self._lock:
-            self._busy.add(device_id)
-        pool.submit(self._reconciler.reconcile, device_id).add_done_callback(
-            lambda future: self._finished(device_id, future)
-        )
+    def _start(self, device_ids: Iterable[str], reconcile: Callable[[str], str]) -> dict[str, Future[str]]:
+        """Within the lock; nothing is started once the end has come."""
+        if self._pool is None or self._stop.is_set():
+            return {}
+        started = {each: self._pool.submit(reconcile, each) for each in device_ids}
+        self._busy |= started.keys()
+        return started
+
+    def _await(self, started: Mapping[str, Future[str]]) -> None:
+        for device_id, future in started.items():
+            future.add_done_callback(partial(self._finished, device_id))
+
+    def _reconcile_if_enabled(self, device_id: str) -> str:
+        if not self._repository.may_work(self._name):
+            return "left to others: this worker is switched off"
+        return self._reconciler.reconcile(device_id)
 
     def _finished(self, device_id: str, future: Future[str]) -> None:
         error = future.exception()

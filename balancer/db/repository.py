@@ -115,8 +115,8 @@ class SqlRepository:
                 connection.execute(delete(workers).where(workers.c.alive_until < db_now() - _LONG_GONE))
 
     def may_work(self, worker: str) -> bool:
-        with database.read(self._engine) as connection:
-            return connection.scalar(select(workers.c.enabled).where(workers.c.name == worker)) is not False
+        found = database.glance(self._engine, _ENABLED, {"name": worker})
+        return all(enabled for (enabled,) in found)
 
     def retire(self, worker: str) -> None:
         with database.write(self._engine) as connection:
@@ -425,6 +425,9 @@ _STATE = (
     .select_from(_DEVICES_AND_MORE)
     .where(devices.c.id == bindparam("device_id"))
 )
+
+
+_ENABLED = select(workers.c.enabled).where(workers.c.name == bindparam("name"))
 
 
 def _deployment_rows(connection: Connection, device_id: str) -> Mapping[str, Row]:

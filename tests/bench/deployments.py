@@ -19,6 +19,7 @@ from typing import Self
 
 from balancer.core.model import Credential, Endpoint
 from balancer.devbox.host import Host, RunAs
+from balancer.devbox.processes import free_port
 from balancer.drivers.haproxy import runtime
 from balancer.drivers.ssh import Connection
 from tests.bench.asking import request
@@ -42,12 +43,12 @@ def create(*, quick: bool) -> Iterator[Result]:
         with (
             tempfile.TemporaryDirectory(prefix="balancer-bench-") as directory,
             site(Path(directory), run_as=run_as) as at,
+            Twin(Path(directory, "twin"), at) as twin,
         ):
             for before, size in itertools.pairwise((0, *sizes)):
                 at.fill(size - before)
-                with Script(at.host) as script:
-                    by_hand, through_the_api = partial(_by_hand, at, script), partial(_through_the_api, at)
-                    floors, values = in_turns(rounds, by_hand, through_the_api)
+                twin.follow()
+                floors, values = in_turns(rounds, twin.create, partial(_through_the_api, at))
                 yield Result(
                     row="a",
                     what=f"create beside {size} ({'sudo' if run_as == 'sudo' else 'no sudo'})",
@@ -113,18 +114,52 @@ backend {name}-pool
 """
 
 
-def _by_hand(at: Site, script: Script) -> float:
-    before, (address, _) = at.host.read_config(), at.order()
-    path, master = at.host.config_path, at.host.haproxy_pids()[0]
-    more = sections("bench", f"{address}:{at.port}", at.backend.port).encode()
-    began = time.perf_counter()
-    script.install(before + more, path, master)
-    took = seconds_until_served(address, at.port, began)
-    time.sleep(_PAUSE)
-    script.install(before, path, master)
-    until_closed(address, at.port)
-    time.sleep(_PAUSE)
-    return took
+class Twin:
+    """A second device with the same load balancers, for the floor: one that is deployed to by hand in between would
+    have to be looked at anew each time."""
+
+    def __init__(self, root: Path, at: Site) -> None:
+        self._at = at
+        self._host = Host(root, isolated=True, run_as="group")
+        self._script = Script(self._host)
+        self._port = free_port()
+
+    def __enter__(self) -> Self:
+        self._host.__enter__()
+        self._script.__enter__()
+        self._own, self._master = self._host.read_config(), self._host.haproxy_pids()[0]
+        return self
+
+    def follow(self) -> None:
+        """Serves what the device serves, at another port of the same addresses."""
+        _, begin, block = self._at.host.read_config().partition(b"# ----- BEGIN ")
+        there = b":%d " % self._at.port
+        assert there in block, "the device has listeners"
+        self._install(self._own + begin + block.replace(there, b":%d " % self._port))
+        # Until the workers of before are gone.
+        time.sleep(_PAUSE)
+
+    def create(self) -> float:
+        """Seconds until one load balancer more serves; then it is taken away again."""
+        before, (address, _) = self._host.read_config(), self._at.order()
+        more = sections("bench", f"{address}:{self._port}", self._at.backend.port).encode()
+        began = time.perf_counter()
+        self._install(before + more)
+        took = seconds_until_served(address, self._port, began)
+        time.sleep(_PAUSE)
+        self._install(before)
+        until_closed(address, self._port)
+        time.sleep(_PAUSE)
+        return took
+
+    def _install(self, content: bytes) -> None:
+        self._script.install(content, self._host.config_path, self._master)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._script.__exit__(kind, error, trace)
+        self._host.__exit__(kind, error, trace)
 
 
 def _through_the_api(at: Site) -> float:
@@ -226,7 +261,8 @@ class _Member:
     def seconds_until(self, weight: int, began: float, *, timeout: float = 30.0) -> float:
         while self.weight() != weight:
             assert time.perf_counter() - began < timeout, "the weight does not arrive"
-            time.sleep(0.0002)
+            # Asking all the time would take a core from what is measured.
+            time.sleep(0.001)
         return time.perf_counter() - began
 
 
