@@ -33,7 +33,7 @@ class Answer:
 
 def fetch(port: int, path: str = "/", *, host: str = "127.0.0.1", headers: dict[str, str] | None = None) -> Answer:
     """One GET over a connection of its own. Raises `OSError` when nobody answers."""
-    return _exchange(host, port, "GET", path, None, headers or {}, 5.0)
+    return _exchange(host, port, "GET", path, None, headers or {}, 15.0)
 
 
 def _exchange(
@@ -51,8 +51,12 @@ def _exchange(
         connection.close()
 
 
-def eventually(holds: Callable[[], Any], what: str, *, seconds: float = 10.0) -> None:
-    """Wait until it holds; an `AssertionError` says what did not happen."""
+def eventually(holds: Callable[[], Any], what: str, *, seconds: float = 30.0) -> None:
+    """Wait until it holds; an `AssertionError` says what did not happen.
+
+    The deadline is one that a machine under load keeps, too. What is to show that something happens soon sets up its
+    service or device so that nothing else could bring it about before the deadline.
+    """
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
@@ -95,7 +99,7 @@ class RunningService:
         return [sys.executable, str(ROOT / "bin/balancer-api"), "--config-file", str(self.config_file), *arguments]
 
     def start(self) -> Self:
-        subprocess.run(self.command("--dbsync"), check=True, capture_output=True, timeout=60, cwd=self.root)
+        subprocess.run(self.command("--dbsync"), check=True, capture_output=True, timeout=120, cwd=self.root)
         self.launch()
         return self
 
@@ -105,7 +109,7 @@ class RunningService:
             self.process = subprocess.Popen(
                 self.command(*self._verbosity), stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.root
             )
-        wait_until(self._answers, "the API does not answer", self.log, timeout=20)
+        wait_until(self._answers, "the API does not answer", self.log, timeout=60)
 
     def _answers(self) -> bool:
         try:
@@ -117,7 +121,7 @@ class RunningService:
         """SIGTERM; returns the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
     def __enter__(self) -> Self:
         try:

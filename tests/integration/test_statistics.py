@@ -33,7 +33,7 @@ REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 
 def exchange(port: int) -> int:
     """One request over a connection of its own; the number of bytes that came back."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as connection:
         connection.sendall(REQUEST)
         received = 0
         while data := connection.recv(65536):
@@ -42,7 +42,7 @@ def exchange(port: int) -> int:
 
 
 def monitor(kind: MonitorType) -> HealthMonitor:
-    return HealthMonitor(id=new_id(), project_id="foo", type=kind, delay=0.3, timeout=0.3, rise=1, fall=1)
+    return HealthMonitor(id=new_id(), project_id="foo", type=kind, delay=0.3, timeout=5, rise=1, fall=1)
 
 
 class TheDriverAsks(DeployingCase):
@@ -200,7 +200,7 @@ class ThroughTheService(unittest.TestCase):
         root = Path(directory.name)
         cls.host = cls.enterClassContext(Host(root / "device"))
         cls.backends = [cls.enterClassContext(Backend(root / f"backend-{number}")) for number in range(2)]
-        options = {"worker": {"observe_interval": "1", "scan_interval": "5"}}
+        options = {"worker": {"observe_interval": "1", "scan_interval": "3600"}}
         cls.service = cls.enterClassContext(RunningService(root / "service", options))
         cls.service.register(cls.host)
 
@@ -282,9 +282,9 @@ class ThroughTheService(unittest.TestCase):
         victim = self.backends[1]
         victim.kill()
         self.addCleanup(lambda: victim.process or victim.start())
-        # A check each half a second, a look each second: no refresh is needed, and no scan is waited for.
-        eventually(lambda: self.operating() == ["DEGRADED", "ONLINE", "ONLINE", "ERROR"], "it is seen", seconds=4)
-        self.assertLess(self.stats("")["age"], 3)
+        # A check each half a second, a look each second: no refresh is needed, and no scan comes before long.
+        eventually(lambda: self.operating() == ["DEGRADED", "ONLINE", "ONLINE", "ERROR"], "it is seen")
+        self.assertLess(self.stats("")["age"], 30)
         node = self.get("/nodes")["nodes"][1]
         self.assertEqual(("INSERVICE", "True"), (node["status"], node["deployed"]))
         # Neither a reload nor its first check makes it look well.
@@ -293,10 +293,10 @@ class ThroughTheService(unittest.TestCase):
             self.assertEqual("ERROR", self.stats()["nodes"][1]["status"])
         self.backends[0].kill()
         self.addCleanup(lambda: self.backends[0].process or self.backends[0].start())
-        eventually(lambda: self.operating() == ["ERROR", "ONLINE", "ERROR", "ERROR"], "no node is left", seconds=4)
+        eventually(lambda: self.operating() == ["ERROR", "ONLINE", "ERROR", "ERROR"], "no node is left")
         for each in self.backends:
             each.start()
-        eventually(lambda: self.operating() == ["ONLINE"] * 4, "they are back", seconds=6)
+        eventually(lambda: self.operating() == ["ONLINE"] * 4, "they are back")
 
 
 def fetch_or_none(port: int) -> int | None:
