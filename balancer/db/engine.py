@@ -239,11 +239,25 @@ def _sqlite_engine(url: URL, patience: float) -> Engine:
 
 def _sqlite_statement(connection: Connection, statement: str) -> None:
     """Past SQLAlchemy, which would take several times as long for it, at every transaction."""
-    driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    driver = sqlite_driver(connection)
+    assert driver is not None
     try:
         driver.execute(statement).close()
     except sqlite3.Error as error:
-        raise (_translate_sqlite(error) or error) from error
+        raise sqlite_error(error) from error
+
+
+def sqlite_driver(connection: Connection) -> sqlite3.Connection | None:
+    """What SQLAlchemy itself gives statements to; None for every other kind of database."""
+    if connection.dialect.name != "sqlite":
+        return None
+    return connection.connection.dbapi_connection  # type: ignore[return-value]
+
+
+def sqlite_error(error: Exception) -> Exception:
+    """What is to be raised for an error of `sqlite_driver`; the error itself when it is a mistake of ours."""
+    translated = _translate_sqlite(error) if isinstance(error, sqlite3.Error) else _unfit()
+    return translated or error
 
 
 # --- transactions ----------------------------------------------------------------

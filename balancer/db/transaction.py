@@ -63,6 +63,7 @@ from balancer.db.leases import is_gone
 from balancer.db.mapping import Children, Row, Values
 from balancer.db.networks import SqlNetworkRows
 from balancer.db.placements import SqlPlacementRows
+from balancer.db.prepared import Prepared
 from balancer.db.remembered import Remembered
 from balancer.db.secrets import Secrets
 from balancer.db.secrets import lock as lock_keys
@@ -265,7 +266,7 @@ class SqlTransaction:
 
     def bump(self, device_id: str) -> None:
         """Raises `NotFound`."""
-        if not self._connection.execute(_BUMP, {"device_id": device_id}).rowcount:
+        if not _BUMP.run(self._connection, {"device_id": device_id}):
             raise NotFound("Device", device_id)
 
     def ask_observation(self, device_id: str) -> float:
@@ -362,9 +363,7 @@ class SqlTransaction:
         return self._load(conditions, load_balancers.c.created_at, load_balancers.c.id)
 
     def load_balancer_counts(self) -> Mapping[str, int]:
-        here = load_balancers.c
-        query = select(here.device_id, sa.func.count()).where(here.deleted.is_(False)).group_by(here.device_id)
-        return {row[0]: row[1] for row in self._connection.execute(query)}
+        return {row["device_id"]: row["number"] for row in self._rows(_COUNT_OF_EACH)}
 
     def stamps(self, *, project_id: str, load_balancer_id: str | None = None) -> list[Stamp]:
         query = STAMPS_OF_PROJECT if load_balancer_id is None else STAMP
@@ -426,7 +425,7 @@ class SqlTransaction:
             "changed_at": self._now,
             **self._times_of_new(load_balancers),
         }
-        self._connection.execute(_insert(load_balancers), row)
+        _insert(load_balancers).run(self._connection, row)
         _, children = self._save_children(Children(), mapping.children_values(load_balancer))
         return self._stored(row, children)
 
@@ -445,10 +444,8 @@ class SqlTransaction:
             stored = mapping.stored_children(seen_now[1])
         changed = mapping.changed_values(before, mapping.load_balancer_values(load_balancer))
         changed |= {"updated_at": self._now, "changed_at": self._now}
-        saved = self._connection.execute(
-            _UPDATE_ONE_SEEN, {"key_id": load_balancer.id, "seen_generation": seen, **changed}
-        )
-        if not saved.rowcount:
+        this = {"key_id": load_balancer.id, "seen_generation": seen}
+        if not _UPDATE_ONE_SEEN.run(self._connection, {**this, **changed}):
             raise StaleGeneration(f"Load balancer {load_balancer.id} was changed meanwhile")
         gone, children = self._save_children(stored, mapping.children_values(load_balancer))
         self._note_removed(load_balancer, gone)
@@ -546,7 +543,7 @@ class SqlTransaction:
             if any(row[name] != value for name, value in new.items())
         ]
         if values:
-            self._connection.execute(_update(load_balancers), values)
+            _update(load_balancers).run_each(self._connection, values)
 
     def purge_load_balancers(self, ids: Sequence[str]) -> None:
         """Remove rows for good, with all below them, what was counted for them and the monitors of their project that
@@ -591,7 +588,7 @@ class SqlTransaction:
             found |= {each.id: each for each in read}
         return [each for each in found.values() if each is not None]
 
-    def _children(self, queries: Mapping[str, Select[Any]], parameters: Values) -> Children:
+    def _children(self, queries: Mapping[str, Prepared], parameters: Values) -> Children:
         """`queries` are those of `_children_queries`."""
         found: dict[str, Sequence[Row]] = {}
         for name, query in queries.items():
@@ -1025,14 +1022,16 @@ class SqlTransaction:
 
     # --- rows ------------------------------------------------------------------------
 
-    def _rows(self, query: Select[Any], parameters: Values | None = None) -> Sequence[Row]:
+    def _rows(self, query: Select[Any] | Prepared, parameters: Values | None = None) -> Sequence[Row]:
+        if isinstance(query, Prepared):
+            return query.rows(self._connection, parameters)
         return self._connection.execute(query, parameters).mappings().all()
 
     def _insert_rows(self, table: Table, rows: Iterable[Row]) -> None:
         times = self._times_of_new(table)
         values = [{**row, **times} for row in rows]
         if values:
-            self._connection.execute(_insert(table), values)
+            _insert(table).run_each(self._connection, values)
 
     def _update_rows(self, table: Table, changed: Iterable[tuple[Row, bool]], stored: Iterable[Row]) -> None:
         """A row that only got another place among its siblings keeps its `updated_at`."""
@@ -1045,21 +1044,21 @@ class SqlTransaction:
                 value["updated_at"] = self._now if really else times[row["id"]]
             values.append(value)
         if values:
-            self._connection.execute(_update(table), values)
+            _update(table).run_each(self._connection, values)
 
     def _delete_rows(self, table: Table, keys: Iterable[mapping.Key]) -> None:
         names = table.primary_key.columns.keys()
         values = [{f"key_{name}": part for name, part in zip(names, key, strict=True)} for key in keys]
         if values:
-            self._connection.execute(_delete(table), values)
+            _delete(table).run_each(self._connection, values)
 
 
-def _children_queries(load_balancer_ids: Select[Any]) -> Mapping[str, Select[Any]]:
+def _children_queries(load_balancer_ids: Select[Any]) -> Mapping[str, Prepared]:
     """Table name to the rows of it that are below those load balancers, what is above comes first."""
 
-    def below(table: Table, parent: str, ids: Select[Any]) -> Select[Any]:
+    def below(table: Table, parent: str, ids: Select[Any]) -> Prepared:
         query = select(table).where(table.c[parent].in_(ids))
-        return query.order_by(table.c.ordinal) if "ordinal" in table.c else query
+        return Prepared(query.order_by(table.c.ordinal) if "ordinal" in table.c else query)
 
     pool_ids = select(pools.c.id).where(pools.c.load_balancer_id.in_(load_balancer_ids))
     listener_ids = select(listeners.c.id).where(listeners.c.load_balancer_id.in_(load_balancer_ids))
@@ -1082,12 +1081,18 @@ _ABOVE = {
     "l7_policies": "listeners",
     "l7_rules": "l7_policies",
 }
-# Made once: making them takes as long as running them.
-_ONE = select(load_balancers).where(load_balancers.c.id == sa.bindparam("load_balancer_id"))
-_MONITOR_LOCKED = select(health_monitors).where(health_monitors.c.id == sa.bindparam("monitor_id")).with_for_update()
-_IS_DEVICE = select(devices.c.id).where(devices.c.id == sa.bindparam("device_id"))
+_ONE = Prepared(select(load_balancers).where(load_balancers.c.id == sa.bindparam("load_balancer_id")))
+_COUNT_OF_EACH = Prepared(
+    select(load_balancers.c.device_id, func.count().label("number"))
+    .where(load_balancers.c.deleted.is_(False))
+    .group_by(load_balancers.c.device_id)
+)
+_MONITOR_LOCKED = Prepared(
+    select(health_monitors).where(health_monitors.c.id == sa.bindparam("monitor_id")).with_for_update()
+)
+_IS_DEVICE = Prepared(select(devices.c.id).where(devices.c.id == sa.bindparam("device_id")))
 # In this order: MariaDB and MySQL go by what they have set already.
-_BUMP = (
+_BUMP = Prepared(
     update(devices)
     .where(devices.c.id == sa.bindparam("device_id"))
     .ordered_values(
@@ -1102,7 +1107,7 @@ _BUMP = (
         (devices.c.failures, 0),
     )
 )
-_HOSTS = (
+_HOSTS = Prepared(
     select(
         *(devices.c.id, devices.c.host, devices.c.vip_ranges),
         *(device_observations.c.managed_at, device_observations.c.own_addresses),
@@ -1110,30 +1115,38 @@ _HOSTS = (
     .select_from(devices.outerjoin(device_observations))
     .order_by(devices.c.id)
 )
-_QUOTAS = select(tables.quotas).where(tables.quotas.c.project_id == sa.bindparam("project_id"))
+_QUOTAS = Prepared(select(tables.quotas).where(tables.quotas.c.project_id == sa.bindparam("project_id")))
 _RESERVATIONS = tables.reservations
-_HOLDERS = select(_RESERVATIONS).where(
-    _RESERVATIONS.c.port == sa.bindparam("port"),
-    _RESERVATIONS.c.address.in_(sa.bindparam("addresses", expanding=True)),
+_HOLDERS = Prepared(
+    select(_RESERVATIONS).where(
+        _RESERVATIONS.c.port == sa.bindparam("port"),
+        _RESERVATIONS.c.address.in_(sa.bindparam("addresses", expanding=True)),
+    )
 )
-_HELD_BY = select(_RESERVATIONS).where(
-    _RESERVATIONS.c.device_id == sa.bindparam("device_id"),
-    _RESERVATIONS.c.load_balancer_id.in_(sa.bindparam("ids", expanding=True)),
+_HELD_BY = Prepared(
+    select(_RESERVATIONS).where(
+        _RESERVATIONS.c.device_id == sa.bindparam("device_id"),
+        _RESERVATIONS.c.load_balancer_id.in_(sa.bindparam("ids", expanding=True)),
+    )
 )
 # Who has reserved them, and who has asked for them.
 _USES_OF_ADDRESSES = (
-    select(
-        *(_RESERVATIONS.c.address, _RESERVATIONS.c.load_balancer_id, _RESERVATIONS.c.device_id),
-        load_balancers.c.project_id,
-    )
-    .select_from(_RESERVATIONS.outerjoin(load_balancers, load_balancers.c.id == _RESERVATIONS.c.load_balancer_id))
-    .where(_RESERVATIONS.c.address.in_(sa.bindparam("addresses", expanding=True))),
-    select(
-        *(virtual_ips.c.address, virtual_ips.c.load_balancer_id),
-        *(load_balancers.c.device_id, load_balancers.c.project_id),
-    )
-    .select_from(virtual_ips.join(load_balancers))
-    .where(virtual_ips.c.address.in_(sa.bindparam("addresses", expanding=True))),
+    Prepared(
+        select(
+            *(_RESERVATIONS.c.address, _RESERVATIONS.c.load_balancer_id, _RESERVATIONS.c.device_id),
+            load_balancers.c.project_id,
+        )
+        .select_from(_RESERVATIONS.outerjoin(load_balancers, load_balancers.c.id == _RESERVATIONS.c.load_balancer_id))
+        .where(_RESERVATIONS.c.address.in_(sa.bindparam("addresses", expanding=True)))
+    ),
+    Prepared(
+        select(
+            *(virtual_ips.c.address, virtual_ips.c.load_balancer_id),
+            *(load_balancers.c.device_id, load_balancers.c.project_id),
+        )
+        .select_from(virtual_ips.join(load_balancers))
+        .where(virtual_ips.c.address.in_(sa.bindparam("addresses", expanding=True)))
+    ),
 )
 _ACCEPTED = (
     select(accepted_blocks.c.load_balancer_id, accepted_blocks.c.text, load_balancers.c.deleted)
@@ -1142,15 +1155,16 @@ _ACCEPTED = (
     .order_by(accepted_blocks.c.load_balancer_id)
 )
 _OBSERVED = "observed "
-_DEVICES = (
+_ALL_DEVICES = (
     select(devices, *(column.label(f"{_OBSERVED}{column.name}") for column in device_observations.c))
     .select_from(devices.outerjoin(device_observations, device_observations.c.device_id == devices.c.id))
     .order_by(devices.c.created_at, devices.c.id)
 )
-_SOME_DEVICES = _DEVICES.where(devices.c.id.in_(sa.bindparam("ids", expanding=True)))
-_DEVICE = _DEVICES.where(devices.c.id == sa.bindparam("device_id")).order_by(None)
+_DEVICES = Prepared(_ALL_DEVICES)
+_SOME_DEVICES = Prepared(_ALL_DEVICES.where(devices.c.id.in_(sa.bindparam("ids", expanding=True))))
+_DEVICE = Prepared(_ALL_DEVICES.where(devices.c.id == sa.bindparam("device_id")).order_by(None))
 # Each load balancer with every object that was counted for it.
-_STATISTICS = (
+_STATISTICS = Prepared(
     select(
         load_balancers.c.id.label("balancer_id"),
         _SERVING.label("serving_device_id"),
@@ -1165,7 +1179,7 @@ _STATISTICS = (
     )
     .where(load_balancers.c.id.in_(sa.bindparam("ids", expanding=True)))
 )
-_MONITOR_USERS = (
+_MONITOR_USERS = Prepared(
     select(pool_health_monitors.c.health_monitor_id, load_balancers.c.id.label("user"))
     .select_from(pool_health_monitors.join(pools).join(load_balancers))
     .where(
@@ -1173,11 +1187,13 @@ _MONITOR_USERS = (
         pool_health_monitors.c.health_monitor_id.in_(sa.bindparam("ids", expanding=True)),
     )
 )
-_MONITOR_TIMES = select(health_monitors.c.id, health_monitors.c.updated_at).where(
-    health_monitors.c.id.in_(sa.bindparam("ids", expanding=True))
+_MONITOR_TIMES = Prepared(
+    select(health_monitors.c.id, health_monitors.c.updated_at).where(
+        health_monitors.c.id.in_(sa.bindparam("ids", expanding=True))
+    )
 )
-_MONITORS = select(health_monitors).where(health_monitors.c.id.in_(sa.bindparam("ids", expanding=True)))
-_SOME = select(load_balancers).where(load_balancers.c.id.in_(sa.bindparam("ids", expanding=True)))
+_MONITORS = Prepared(select(health_monitors).where(health_monitors.c.id.in_(sa.bindparam("ids", expanding=True))))
+_SOME = Prepared(select(load_balancers).where(load_balancers.c.id.in_(sa.bindparam("ids", expanding=True))))
 _CHILDREN_OF_SOME = _children_queries(
     select(load_balancers.c.id).where(load_balancers.c.id.in_(sa.bindparam("ids", expanding=True)))
 )
@@ -1337,21 +1353,25 @@ def _uses(balancer: LoadBalancer, monitor_id: str) -> bool:
 
 
 @lru_cache
-def _insert(table: Table) -> sa.Insert:
-    return insert(table)
+def _insert(table: Table) -> Prepared:
+    return Prepared(insert(table))
 
 
 @lru_cache
-def _update(table: Table) -> sa.Update:
-    return update(table).where(*_key_conditions(table))
+def _update(table: Table) -> Prepared:
+    return Prepared(update(table).where(*_key_conditions(table)))
 
 
 @lru_cache
-def _delete(table: Table) -> sa.Delete:
-    return delete(table).where(*_key_conditions(table))
+def _delete(table: Table) -> Prepared:
+    return Prepared(delete(table).where(*_key_conditions(table)))
 
 
-_UPDATE_ONE_SEEN = _update(load_balancers).where(load_balancers.c.generation == sa.bindparam("seen_generation"))
+_UPDATE_ONE_SEEN = Prepared(
+    update(load_balancers).where(
+        *_key_conditions(load_balancers), load_balancers.c.generation == sa.bindparam("seen_generation")
+    )
+)
 
 
 def _device(row: Row) -> Device:
