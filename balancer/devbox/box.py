@@ -335,7 +335,7 @@ class DevBox:
                 raise StartError(f"balancer-api ended. {log} ends:\n{tail(log)}")
             return _answers(url)
 
-        wait_until(answers, "balancer-api does not answer", log, timeout=30)
+        wait_until(answers, "balancer-api does not answer", log, timeout=60)
 
     def _register(self) -> None:
         device = self._script(f"createDevice.sh {NAME}")["device"]

@@ -149,7 +149,7 @@ def isolation_refused() -> str:
         ["unshare", *_NAMESPACES, "--fork", "--mount-proc", "mount", "-t", "tmpfs", "trial", "/run"],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
         check=False,
     )
     return "" if trial.returncode == 0 else f"no right to make namespaces: {trial.stderr.strip()}"
@@ -323,7 +323,7 @@ class Host:
     # --- inside the device ---
 
     def run(
-        self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 10.0, check: bool = False
+        self, argv: Sequence[str], *, input: bytes = b"", timeout: float = 30.0, check: bool = False
     ) -> subprocess.CompletedProcess[bytes]:
         """Runs a command on the device as root (not isolated: as the current user), working directory `/`."""
         return subprocess.run(
@@ -702,7 +702,7 @@ def _start_ticks(entry: Path) -> int:
 
 
 def _checked(argv: Sequence[str]) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise StartError(f"{' '.join(argv)}: {done.stderr.strip()}")
 

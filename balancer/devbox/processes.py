@@ -68,7 +68,7 @@ class ProcessId:
         _signal(left, psutil.Process.terminate)
         _, left = _wait(left, grace / 2)
         _signal(left, psutil.Process.kill)
-        _, left = _wait(left, 5.0)
+        _, left = _wait(left, 15.0)
         if left:
             raise TimeoutError(f"still running after SIGKILL: {', '.join(str(one.pid) for one in left)}")
 
@@ -77,7 +77,7 @@ class ProcessId:
         process = self.find()
         if process is not None:
             _signal([process], psutil.Process.kill)
-            _wait([process], 5.0)
+            _wait([process], 15.0)
 
 
 def _signal(processes: Sequence[psutil.Process], send: Callable[[psutil.Process], object]) -> None:
@@ -131,7 +131,7 @@ def spawn(
             env=env,
             cwd=cwd,
             start_new_session=True,
-            timeout=10,
+            timeout=60,
             check=True,
         )
     return int(shell.stdout)
@@ -146,7 +146,7 @@ def tail(log: Path, lines: int = 15) -> str:
     return "\n".join(f"    {line}" for line in text) or f"    ({log.name} is empty)"
 
 
-def wait_until(ready: Callable[[], bool], what: str, log: Path, timeout: float = 10.0) -> None:
+def wait_until(ready: Callable[[], bool], what: str, log: Path, timeout: float = 30.0) -> None:
     """Waits for a condition. Raises `StartError` with `what` and the end of the log when it does not come true."""
     deadline = time.monotonic() + timeout
     while not ready():

@@ -51,7 +51,7 @@ class ControlGroup:
         self.path.mkdir()
 
     def remove(self) -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while self.path.exists():
             try:
                 for directory, _, _ in os.walk(self.path, topdown=False):
