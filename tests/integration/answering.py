@@ -30,14 +30,15 @@ class Asked:
 
 
 class Answering:
-    """A web server whose page names its port. `codes` and `delays` (seconds) are by path, and may be changed any time;
-    `headers` are sent with every answer. `certificate`: a PEM file with key and certificate makes it speak TLS.
-    `most_at_once` is how many requests it had in hand at once, at most, `connections` how
-    many connections there were."""
+    """A web server whose page names its port. `codes`, `delays` (seconds) and `holds` (no answer before that) are by
+    path, and may be changed any time; `headers` are sent with every answer. `certificate`: a PEM file with key and
+    certificate makes it speak TLS. `most_at_once` is how many requests it had in hand at once, at most, `connections`
+    how many connections there were."""
 
     def __init__(self, *, address: str = "127.0.0.1", certificate: Path | None = None) -> None:
         self.codes: dict[str, int] = {}
         self.delays: dict[str, float] = {}
+        self.holds: dict[str, threading.Event] = {}
         self.headers: dict[str, str] = {}
         self.asked: list[Asked] = []
         self.most_at_once = 0
@@ -55,6 +56,8 @@ class Answering:
                 outer._begin(Asked(at=time.monotonic(), method=self.command, path=path, headers=dict(self.headers)))
                 # No longer in hand once the answer is on its way: the next request may be here before that has ended.
                 time.sleep(outer.delays.get(path, 0.0))
+                if (hold := outer.holds.get(path)) is not None:
+                    hold.wait(60)
                 outer._end()
                 try:
                     self.send_response(outer.codes.get(path, 200))

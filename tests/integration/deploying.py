@@ -115,6 +115,7 @@ class DeployingCase(unittest.TestCase):
         self.addCleanup(self.driver.close)
         self._numbers = iter(range(1000))
         self._epoch = 0
+        self.put_off = 0
 
     def host(self, **how: Any) -> Host:
         host = Host(self.directory / f"host{next(self._numbers)}", **how)
@@ -150,9 +151,9 @@ class DeployingCase(unittest.TestCase):
         check: Callable[[], None] = lambda: None,
     ) -> Applied:
         """As the reconciler does; every deployment under a later epoch than the one before. Comes back as long as
-        HAProxy could not hand over its stick tables yet."""
+        HAProxy could not hand over its stick tables yet; `put_off` counts how often."""
         self._epoch += 1
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 return self.driver.apply(
@@ -166,6 +167,7 @@ class DeployingCase(unittest.TestCase):
             except NotYet as rest:
                 if "stick tables" not in str(rest) or time.monotonic() > deadline:
                     raise
+                self.put_off += 1
                 time.sleep(rest.seconds)
 
     def answers(self, port: int, count: int) -> list[str]:

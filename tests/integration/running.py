@@ -31,9 +31,16 @@ class Answer:
         return json.loads(self.text)
 
 
-def fetch(port: int, path: str = "/", *, host: str = "127.0.0.1", headers: dict[str, str] | None = None) -> Answer:
+def fetch(
+    port: int,
+    path: str = "/",
+    *,
+    host: str = "127.0.0.1",
+    headers: dict[str, str] | None = None,
+    timeout: float = 15.0,
+) -> Answer:
     """One GET over a connection of its own. Raises `OSError` when nobody answers."""
-    return _exchange(host, port, "GET", path, None, headers or {}, 15.0)
+    return _exchange(host, port, "GET", path, None, headers or {}, timeout)
 
 
 def _exchange(

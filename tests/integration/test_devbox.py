@@ -31,7 +31,7 @@ def devbox(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "balancer.cmd.devbox", *arguments, "--state-dir", str(state)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
         cwd=ROOT,
     )
@@ -352,7 +352,7 @@ class ManualScriptsTest(DevBoxCase):
         self.assertEqual(self.answers(), set(pages.values()) - {pages[int(first["port"])]})
         self.ask("changeNodeStatus.sh", lb, first["id"], "inservice")
         # After its next good check.
-        eventually(lambda: self.answers() == set(pages.values()), "the node is back", seconds=40)
+        eventually(lambda: self.answers() == set(pages.values()), "the node is back", seconds=60)
 
         self.script("deleteNode.sh", lb, first["id"])
         self.assertEqual(self.answers(), set(pages.values()) - {pages[int(first["port"])]})

@@ -51,14 +51,14 @@ def ssh(host: Host, *, by_key: bool = False, port: int | None = None) -> Iterato
             pkey=paramiko.Ed25519Key.from_private_key(io.StringIO(host.private_key)) if by_key else None,
             allow_agent=False,
             look_for_keys=False,
-            timeout=10,
+            timeout=30,
         )
         yield client
 
 
 def remote(client: paramiko.SSHClient, command: str) -> tuple[int, str, str]:
     """Exit status, output, errors."""
-    _, output, errors = client.exec_command(command, timeout=10)
+    _, output, errors = client.exec_command(command, timeout=30)
     text, complaint = output.read().decode(), errors.read().decode()
     return output.channel.recv_exit_status(), text, complaint
 

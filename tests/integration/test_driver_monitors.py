@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import http.client
 import ssl
 import time
 import unittest
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from balancer.core.model import (
@@ -16,6 +19,7 @@ from balancer.core.model import (
     HealthMonitor,
     HttpCheck,
     LoadBalancer,
+    Member,
     MemberCheck,
     MonitorType,
     Protocol,
@@ -38,7 +42,7 @@ def monitor(kind: MonitorType, path: str = "/health", **fields: Any) -> HealthMo
             "project_id": "foo",
             "type": kind,
             "delay": 0.2,
-            "timeout": 1,
+            "timeout": 5,
             "rise": 1,
             "fall": 1,
             "http": http,
@@ -50,7 +54,7 @@ def monitor(kind: MonitorType, path: str = "/health", **fields: Any) -> HealthMo
 def fetch_tls(port: int) -> str:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=15, context=context)
     try:
         connection.request("GET", "/")
         return connection.getresponse().read().decode()
@@ -84,8 +88,21 @@ class MonitorCase(DeployingCase):
         except OSError as error:
             raise AssertionError(f"{what}: {error}") from error
 
-    def assert_interval(self, seconds: float, times: Sequence[float]) -> None:
-        self.assertAlmostEqual(seconds, (times[-1] - times[0]) / (len(times) - 1), delta=0.4 * seconds)
+    def assert_interval(self, seconds: float, server: Answering, path: str, *, count: int = 8) -> None:
+        """Of the next requests. The one in the middle: some come late on a machine that has much to do."""
+        before = len(server.times(path))
+        eventually(lambda: len(server.times(path)) > before + count, f"{path} is asked")
+        middle = median(after - earlier for earlier, after in pairwise(server.times(path)[before:]))
+        self.assertTrue(0.6 * seconds < middle < 1.8 * seconds, f"{path}: {middle}")
+
+    def counts(self, device: Device, member: Member) -> tuple[int, int]:
+        """How many failures take it out, as HAProxy says, and how many good checks bring it back."""
+        pool = Pool(connect_timeout=5)
+        self.addCleanup(pool.close)
+        told = runtime.ask(pool.connection(device.id, device.endpoint), device.socket or "", "show stat")
+        rows = csv.DictReader(told.removeprefix("# ").splitlines())
+        row = next(row for row in rows if row["svname"] == member.id and row["pxname"].startswith("be-"))
+        return int(row["check_fall"]), int(row["check_rise"])
 
     def settled(self, device: Device, balancer: LoadBalancer, states: dict[int, str]) -> None:
         """Port of a member -> how HAProxy sees it."""
@@ -117,14 +134,14 @@ class TestEachKind(MonitorCase):
             server.delays["/health"] = 0
 
         def slow(server: Answering) -> None:
-            server.delays["/health"] = 1.5
+            server.delays["/health"] = 4
 
         cases: list[tuple[str, dict[str, Any], HealthMonitor, Any]] = [
             ("HTTP", plain, monitor(MonitorType.HTTP), down),
-            ("HTTP that is slow", plain, monitor(MonitorType.HTTP, timeout=0.3), slow),
+            ("HTTP that is slow", plain, monitor(MonitorType.HTTP, timeout=1), slow),
             ("HTTP with HEAD", plain, monitor(MonitorType.HTTP, http={"method": "HEAD"}), down),
             ("HTTPS", secure, monitor(MonitorType.HTTPS), down),
-            ("HTTPS that is slow", secure, monitor(MonitorType.HTTPS, timeout=0.5), slow),
+            ("HTTPS that is slow", secure, monitor(MonitorType.HTTPS, timeout=1), slow),
         ]
         balancers, running = [], []
         for name, how, kind, fail in cases:
@@ -240,14 +257,13 @@ class TestSeveral(MonitorCase):
         servers = self.answering(2)
         checks = [
             monitor(MonitorType.HTTP, "/often", delay=0.2, timeout=0.3, fall=5, rise=3),
-            monitor(MonitorType.HTTP, "/seldom", delay=1, timeout=3),
+            monitor(MonitorType.HTTP, "/seldom", delay=1, timeout=10),
         ]
         balancer, port = self.monitored(servers, checks)
         self.deploy(device, balancer, monitors=checks)
         self.served_by(port, servers)
-        time.sleep(3)
-        for path, interval in (("/often", 0.2), ("/seldom", 1.0)):
-            self.assert_interval(interval, servers[0].times(path)[-4:])
+        for path, interval, count in (("/often", 0.2, 8), ("/seldom", 1.0, 2)):
+            self.assert_interval(interval, servers[0], path, count=count)
         # What is too slow for one is not for the other.
         servers[1].delays["/seldom"] = 1
         time.sleep(2.5)
@@ -272,26 +288,24 @@ class TestCounts(MonitorCase):
     def test_rise_and_fall_of_the_monitor_and_of_the_member(self) -> None:
         device = device_of(self.host())
         servers = self.answering(2)
-        check = monitor(MonitorType.HTTP, fall=6, rise=4)
+        check = monitor(MonitorType.HTTP, delay=0.4, fall=6, rise=4)
         balancer, port = self.monitored(servers, [check])
         (pool,) = balancer.pools
         hasty = replace(pool.members[1], check=MemberCheck(interval=0.1, fall=2, rise=1))
         balancer = replace(balancer, pools=(replace(pool, members=(pool.members[0], hasty)),))
         self.deploy(device, balancer, monitors=[check])
         self.served_by(port, servers)
-        for server, other, fall, rise, interval in (
-            (servers[0], servers[1], 6, 4, 0.2),
-            (servers[1], servers[0], 2, 1, 0.1),
+        for server, other, member, fall, rise, interval in (
+            (servers[0], servers[1], pool.members[0], 6, 4, 0.4),
+            (servers[1], servers[0], hasty, 2, 1, 0.1),
         ):
             with self.subTest(fall=fall):
-                time.sleep(2)
-                self.assert_interval(interval, server.times("/health")[-8:])
-                asked, began = server.count("/health"), time.monotonic()
+                self.assertEqual((fall, rise), self.counts(device, member))
+                self.assert_interval(interval, server, "/health")
+                asked = server.count("/health")
                 server.codes["/health"] = 500
                 self.served_by(port, [other])
                 self.assertGreaterEqual(server.count("/health") - asked, fall)
-                if fall == 2:
-                    self.assertLess(time.monotonic() - began, 1.0)
                 asked = server.count("/health")
                 server.codes["/health"] = 200
                 self.served_by(port, servers)

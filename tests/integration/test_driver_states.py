@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import unittest
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ SELDOM = 300.0
 
 
 def monitor(**fields: object) -> HealthMonitor:
-    values = {"id": new_id(), "project_id": "foo", "type": MonitorType.HTTP, "delay": 0.2, "timeout": 1, "rise": 2}
+    values = {"id": new_id(), "project_id": "foo", "type": MonitorType.HTTP, "delay": 0.2, "timeout": 5, "rise": 2}
     return HealthMonitor(**{**values, "fall": 3, "http": HttpCheck(path="/health"), **fields})  # type: ignore[arg-type]
 
 
@@ -76,8 +77,10 @@ class TestStates(DeployingCase):
 
     def test_who_was_down_stays_down_and_who_was_up_stays_up(self) -> None:
         for run_as in ("sudo", "group", "root"):
-            with self.subTest(run_as):
+            with self.subTest(run_as), contextlib.ExitStack() as stack:
                 host = self.host(run_as=run_as)
+                # Also when this one fails, or the next one would not get the port.
+                stack.callback(host.stop)
                 device = device_of(host)
                 (pool,) = self.balancer.pools
                 self.put(device, self.balancer, self.often)
@@ -104,7 +107,6 @@ class TestStates(DeployingCase):
                 # At any later start of HAProxy it would be stale.
                 self.assertEqual(EMPTY, self.states_of(host))
                 self.assertEqual([], self.left_behind(host))
-                host.stop()
 
     def test_a_changed_member_is_what_it_was_changed_to(self) -> None:
         host = self.host()

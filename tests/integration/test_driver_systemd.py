@@ -58,11 +58,11 @@ class TestSystemd(DeployingCase):
         host, port = self.host(haproxy="systemd"), self.port()
         device, balancer = device_of(host), load_balancer([backend.port], port)
         self.deploy(device, balancer)
-        with Traffic.heavy(port) as traffic:
+        with Traffic.heavy(port, least=200) as traffic:
             for number in range(8):
                 self.deploy(device, with_limit(balancer, 900 + number))
         self.assertEqual([], traffic.failures)
-        self.assertGreater(traffic.count, 200)
+        self.assertGreaterEqual(traffic.count, 200)
 
     def test_one_that_was_stopped_is_started_through_its_unit(self) -> None:
         (backend,) = self.backends(1)

@@ -38,7 +38,7 @@ def ask(
     port: int, path: str = "/", *, source: str = "127.0.0.1", headers: Mapping[str, str] | None = None
 ) -> tuple[int, str, str]:
     """Status, page and Set-Cookie of one GET from that address of ours."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(source, 0))
     try:
         connection.request("GET", path, headers=dict(headers or {}))
         answer = connection.getresponse()
@@ -158,7 +158,7 @@ class TestProtocols(TrafficCase):
         context.check_hostname = False
         pages = set()
         for _ in range(4):
-            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=15, context=context)
             connection.request("GET", "/")
             pages.add(connection.getresponse().read().decode())
             connection.close()
@@ -255,7 +255,7 @@ class TestMemberStates(TrafficCase):
 
     def test_a_backup_serves_when_nobody_else_does(self) -> None:
         port = self.port()
-        check = HealthMonitor(id=new_id(), project_id="foo", type=MonitorType.TCP, delay=0.2, timeout=1, rise=1, fall=1)
+        check = HealthMonitor(id=new_id(), project_id="foo", type=MonitorType.TCP, delay=0.2, timeout=5, rise=1, fall=1)
         balancer = self.balancer(port, members=[{}, {}, {"backup": True}], pool={"health_monitor_ids": (check.id,)})
         self.deploy(self.device, balancer, monitors=[check])
         self.assertEqual([3, 3, 0], self.shares(port, 6))
@@ -267,9 +267,9 @@ class TestMemberStates(TrafficCase):
     def test_slowstart_gives_a_returning_member_its_share_little_by_little(self) -> None:
         ports = [self.port(), self.port()]
         check = HealthMonitor(
-            id=new_id(), project_id="foo", type=MonitorType.HTTP, delay=0.2, timeout=1, rise=1, fall=1
+            id=new_id(), project_id="foo", type=MonitorType.HTTP, delay=0.2, timeout=5, rise=1, fall=1
         )
-        slow = MemberLimits(slow_start=30)
+        slow = MemberLimits(slow_start=60)
         balancers = [
             self.balancer(
                 port,
@@ -352,7 +352,7 @@ class TestPersistence(TrafficCase):
         self.assertEqual(3, len(set(pages.values())))
         cookies: dict[str, str] = {}
         for _ in range(3):
-            connection = http.client.HTTPConnection("127.0.0.1", by_cookie, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", by_cookie, timeout=15)
             connection.request("GET", "/")
             answer = connection.getresponse()
             page = answer.read().decode()
@@ -399,12 +399,12 @@ class TestPersistence(TrafficCase):
             for keep in (True, False):
                 name = cookie.partition(";")[0]
                 clients.append(Client(port=by_session, cookie=name, page=page, keep=keep, pause=0.005))
-        with Traffic(*clients) as traffic:
+        with Traffic(*clients, least=50 * self.RELOADS) as traffic:
             for number in range(self.RELOADS):
                 other = self.balancer(self.other_port, members=[{"weight": 1 + number % 2}])
                 self.assertEqual("reload", self.deploy(self.device, *balancers, replace(other, id=self.other_id)).plan)
         self.assertEqual([], traffic.failures, f"{traffic.count} requests, {self.RELOADS} reloads")
-        self.assertGreater(traffic.count, 50 * self.RELOADS)
+        self.assertGreaterEqual(traffic.count, 50 * self.RELOADS)
 
     def test_a_haproxy_that_was_just_started_loses_nobody(self) -> None:
         """It hands its tables over only some seconds after its start; the deployment waits for that, once there is
@@ -413,9 +413,8 @@ class TestPersistence(TrafficCase):
         port = self.port()
         balancer = self.sticky(port, PersistenceKind.SOURCE_IP)
         self.assertIn("started", self.deploy(self.device, balancer).sentence)
-        began = time.monotonic()
         self.deploy(self.device, balancer, self.balancer(self.other_port))
-        self.assertLess(time.monotonic() - began, 4, "there is nothing to wait for")
+        self.assertEqual(0, self.put_off, "there is nothing to wait for")
         clients = CLIENTS[:10]
         pages = {each: ask(port, source=each)[1] for each in clients}
         self.deploy(self.device, balancer)
@@ -423,7 +422,7 @@ class TestPersistence(TrafficCase):
 
     def test_a_client_whose_member_is_gone_gets_another_one(self) -> None:
         port = self.port()
-        check = HealthMonitor(id=new_id(), project_id="foo", type=MonitorType.TCP, delay=0.2, timeout=1, rise=1, fall=1)
+        check = HealthMonitor(id=new_id(), project_id="foo", type=MonitorType.TCP, delay=0.2, timeout=5, rise=1, fall=1)
         balancer = self.sticky(port, PersistenceKind.SOURCE_IP)
         (pool,) = balancer.pools
         balancer = replace(balancer, pools=(replace(pool, health_monitor_ids=(check.id,)),))

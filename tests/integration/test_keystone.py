@@ -149,16 +149,16 @@ class TestKeystone(unittest.TestCase):
     def test_expired_and_revoked_tokens_although_they_are_remembered(self) -> None:
         expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=12)
         expiring = self.keystone.short_token("alice", expires.replace(tzinfo=None).isoformat(timespec="seconds"))
+        self.assertEqual(200, self.ask("GET", self.red, None, token=expiring).status)
         unused, revoked = self.keystone.token("alice"), self.keystone.token("alice")
-        for token in (expiring, revoked):
-            self.assertEqual(200, self.ask("GET", self.red, None, token=token).status)
+        self.assertEqual(200, self.ask("GET", self.red, None, token=revoked).status)
         for token in (unused, revoked):
             self.keystone.revoke(token)
         self.assertEqual(401, self.ask("GET", self.red, None, token=unused).status)
         eventually(
             lambda: self.ask("GET", self.red, None, token=revoked).status == 401,
             "the revoked token is refused",
-            seconds=CACHE_SECONDS + 5,
+            seconds=CACHE_SECONDS + 30,
         )
         while datetime.datetime.now(datetime.UTC) < expires:
             time.sleep(0.2)

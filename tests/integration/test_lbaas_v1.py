@@ -59,7 +59,7 @@ class Case(unittest.TestCase):
 
     def active(self, *paths: str) -> None:
         for path in paths:
-            eventually(partial(self._is_active, path), f"{path} is active", seconds=20)
+            eventually(partial(self._is_active, path), f"{path} is active")
 
     def _is_active(self, path: str) -> bool:
         return bool(self.shown(path)["status"] == "ACTIVE")
@@ -93,7 +93,7 @@ class TestTraffic(Case):
         with self.subTest("a dead member leaves and returns"):
             self.backends[0].kill()
             path = f"members/{members[0]['id']}"
-            eventually(lambda: self.shown(path)["status"] == "INACTIVE", "it is inactive", seconds=25)
+            eventually(lambda: self.shown(path)["status"] == "INACTIVE", "it is inactive")
             self.assertEqual({page(self.backends[1].port)}, {self.page_of(vip) for _ in range(4)})
             self.backends[0].start()
             self.active(path)
@@ -103,9 +103,7 @@ class TestTraffic(Case):
             )
         with self.subTest("statistics"):
             stats = f"/v2.0/lb/pools/{pool['id']}/stats"
-            eventually(
-                lambda: self.ask(200, "GET", stats).json["stats"]["total_connections"] > 0, "it counts", seconds=20
-            )
+            eventually(lambda: self.ask(200, "GET", stats).json["stats"]["total_connections"] > 0, "it counts")
             self.assertGreater(self.ask(200, "GET", stats).json["stats"]["bytes_out"], 0)
         self.ask(409, "DELETE", f"/v2.0/lb/pools/{pool['id']}")
         self.ask(409, "DELETE", f"/v2.0/lb/health_monitors/{monitor['id']}")
@@ -122,7 +120,7 @@ class TestTraffic(Case):
             monitor = self.made("health_monitors", type="HTTP", delay=1, timeout=1, max_retries=1, url_path=path)
             self.made(f"pools/{pool['id']}/health_monitors", id=monitor["id"])
         only = {page(self.backends[0].port)}
-        eventually(lambda: {self.page_of(vip) for _ in range(4)} == only, "one is not ready", seconds=20)
+        eventually(lambda: {self.page_of(vip) for _ in range(4)} == only, "one is not ready")
         self.ask(204, "DELETE", f"/v2.0/lb/vips/{vip['id']}")
         self.ask(204, "DELETE", f"/v2.0/lb/pools/{pool['id']}")
 
@@ -194,8 +192,8 @@ class TestMigration(Case):
         change = {"listener": {"default_pool_id": pool["id"]}}
         self.ask(200, "PUT", f"/v2.0/lbaas/listeners/{second['id']}", change)
         self.ask(200, "PUT", f"/v2.0/lbaas/pools/{pool['id']}/members/{members[0]['id']}", {"member": {"weight": 7}})
-        eventually(lambda: _status(port, vip["address"], "/") == 200, "the second listener serves", seconds=20)
-        eventually(lambda: _status(vip["protocol_port"], vip["address"], "/api") == 200, "the rule works", seconds=20)
+        eventually(lambda: _status(port, vip["address"], "/") == 200, "the second listener serves")
+        eventually(lambda: _status(vip["protocol_port"], vip["address"], "/api") == 200, "the rule works")
         # All of that is seen here, as far as there are words for it.
         vips = self.ask(200, "GET", "/v2.0/lb/vips").json["vips"]
         self.assertEqual([(vip["id"], pool["id"]), (second["id"], pool["id"])], [(v["id"], v["pool_id"]) for v in vips])

@@ -103,7 +103,7 @@ class TestGuide(unittest.TestCase):
         self.done("addresses")
         self.done("create")
         in_turn = {pages[0]: 2, pages[1]: 2}
-        eventually(lambda: self.answers() == in_turn, "both answer in turn", seconds=20)
+        eventually(lambda: self.answers() == in_turn, "both answer in turn")
         with self.subTest("looking"):
             pools, pool, members, monitor, vips, vip, _, agent = self.done("look")
             self.assertRegex(pools, r"\| web-pool +\| haproxy +\| ROUND_ROBIN +\| HTTP +\| True ")
@@ -152,10 +152,10 @@ class TestGuide(unittest.TestCase):
                 shown = self.run_line("neutron lb-vip-show web-vip -f value -c session_persistence")[1]
                 self.assertIn(kind, shown)
         # The last one is there to be seen: every request goes to the same member.
-        eventually(lambda: len(self.answers()) == 1, "all requests go to one member", seconds=20)
+        eventually(lambda: len(self.answers()) == 1, "all requests go to one member")
         clear = "neutron lb-vip-update web-vip --session-persistence action=clear"
         self.assertEqual(0, self.run_line(clear)[0])
-        eventually(lambda: len(self.answers()) == 2, "they no longer do", seconds=20)
+        eventually(lambda: len(self.answers()) == 2, "they no longer do")
 
     def _more_commands(self) -> None:
         member = self.listed("member")[-1]
@@ -201,11 +201,11 @@ class TestGuide(unittest.TestCase):
 
         def redirected() -> bool:
             command = ["curl", "-s", "-o", "/dev/null", "-w", "%{redirect_url}", f"http://127.0.20.10:{first}/old"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             return done.stdout == f"http://127.0.20.10:{second}/"
 
-        eventually(redirected, "the rule works", seconds=20)
+        eventually(redirected, "the rule works")
         answer = subprocess.run(
-            ["curl", "-s", f"http://127.0.20.10:{second}/"], capture_output=True, timeout=20, check=False
+            ["curl", "-s", f"http://127.0.20.10:{second}/"], capture_output=True, timeout=60, check=False
         )
         self.assertIn(b"back end", answer.stdout)

@@ -45,7 +45,7 @@ class Client:
         address, port = self._at
         while not self._stop.wait(0.005):
             try:
-                answer = fetch(port, host=address)
+                answer = fetch(port, host=address, timeout=5)
             except OSError as error:
                 self.failed.append(repr(error))
             else:
@@ -76,11 +76,11 @@ class Moves(TwoDevices):
         asked = len(client.answered) + len(client.failed)
         print(f"an address changed hands in {client.gap:.2f} s: {len(client.failed)} of {asked} requests failed")
         # Whoever is not told believes in the old device for half a minute. A request that hangs has its own time-out.
-        self.assertLess(client.gap, 10)
+        self.assertLess(client.gap, 20)
 
     def _answers(self, address: str) -> bool:
         try:
-            return fetch(80, host=address).status == 200
+            return fetch(80, host=address, timeout=5).status == 200
         except OSError:
             return False
 
@@ -92,9 +92,8 @@ class Moves(TwoDevices):
             # From here on clients may go to the new device; the old one may end.
             still = len(client.failed)
             with Client(new, 8080) as other:
-                time.sleep(0.3)
+                eventually(lambda: len(other.answered) > 10, "the new device serves")
         self.assertEqual((0, []), (still, other.failed))
-        self.assertGreater(len(other.answered), 10)
         self.assert_moved(balancer_id)
 
     def test_what_the_new_device_refuses_stays_on_the_old_one_and_not_a_request_fails(self) -> None:

@@ -101,7 +101,7 @@ class TrafficThroughTheService(ServiceCase):
         self.service.create(self.body(port, protocol="TCP", algorithm="LEAST_CONNECTION"))
         busy = []
         for _ in range(3):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
             connection.connect()
             busy.append(connection)
         # Three connections held open: one at each back end.
@@ -151,7 +151,7 @@ class TrafficThroughTheService(ServiceCase):
         victim = self.backends[1]
         victim.kill()
         self.addCleanup(lambda: victim.process or victim.start())
-        eventually(lambda: len(self.pages(port, 6)) == 2, "the dead one is out", seconds=6)
+        eventually(lambda: len(self.pages(port, 6)) == 2, "the dead one is out")
         # Out means: no client waits for it or is refused.
         self.assertEqual({fetch(port).status for _ in range(30)}, {200})
         victim.start()
@@ -176,7 +176,7 @@ class TrafficThroughTheService(ServiceCase):
         balancer = self.service.create(self.body(port))
         node = self.nodes(balancer)[0]
         path = f"/foo/loadbalancers/{balancer}/nodes/{node['id']}"
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
         statuses: Counter[int] = Counter()
         for round_ in range(5):
             self.call("PUT", f"{path}/{'outofservice' if round_ % 2 == 0 else 'inservice'}")
@@ -223,7 +223,7 @@ class TrafficThroughTheService(ServiceCase):
                 self.assertEqual(self.host.read_config(), before)
                 self.assertEqual(fetch(port).status, 200)
                 self.call(method, at, body, status=status)
-                eventually(self._deployed, "it is deployed", seconds=30)
+                eventually(self._deployed, "it is deployed")
                 newest = self.call("GET", f"/devices/{self.device_id}/deployments")["deployments"][0]
                 done = self.call("GET", f"/devices/{self.device_id}/deployments/{newest['n']}")["deployment"]
                 self.assertEqual((done["plan"], done["outcome"]), (told["plan"], "APPLIED"))
@@ -297,7 +297,7 @@ class Failures(ServiceCase):
         self.assertEqual(answer.status, 202)
         self.assertEqual(answer.json["loadbalancer"]["status"], "BUILD")
         self.host.start()
-        eventually(lambda: _answers(other), "deployed after the device returned", seconds=30)
+        eventually(lambda: _answers(other), "deployed after the device returned", seconds=60)
 
 
 class Processes(ServiceCase):
@@ -342,14 +342,14 @@ class Commands(unittest.TestCase):
         self.service = RunningService(self.root)
 
     def test_a_database_that_was_not_synced_names_the_command(self) -> None:
-        done = subprocess.run(self.service.command(), capture_output=True, text=True, timeout=30, cwd=self.root)
+        done = subprocess.run(self.service.command(), capture_output=True, text=True, timeout=60, cwd=self.root)
         self.assertEqual(done.returncode, 1)
         self.assertIn("--dbsync", done.stderr)
         self.assertIn(str(self.service.config_file), done.stderr, "the command is for another database")
         self.assertNotIn("Traceback", done.stderr)
 
     def test_help_names_every_option(self) -> None:
-        done = subprocess.run(self.service.command("--help"), capture_output=True, text=True, timeout=30)
+        done = subprocess.run(self.service.command("--help"), capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 0)
         for option in ("--dbsync", "--bind_port", "--debug", "--config-file", "--workers"):
             self.assertIn(option, done.stdout.replace("bind-port", "bind_port"))
@@ -364,7 +364,7 @@ class Commands(unittest.TestCase):
 
     def test_a_path_that_cannot_be_used_is_told(self) -> None:
         service = RunningService(self.root / "a $place")
-        done = subprocess.run(service.command("--dbsync"), capture_output=True, text=True, timeout=30)
+        done = subprocess.run(service.command("--dbsync"), capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 1)
         self.assertIn("a $place", done.stderr)
         self.assertNotIn("Traceback", done.stderr)
@@ -382,7 +382,7 @@ class Commands(unittest.TestCase):
 
     def test_a_busy_port_is_told(self) -> None:
         with self.service:
-            done = subprocess.run(self.service.command(), capture_output=True, text=True, timeout=30)
+            done = subprocess.run(self.service.command(), capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 1)
         self.assertIn(str(self.service.port), done.stderr)
         self.assertNotIn("Traceback", done.stderr)
