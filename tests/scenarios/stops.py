@@ -94,7 +94,7 @@ class Stop:
         if self._host.processes():
             self.release()
 
-    def await_reached(self, seconds: float = 15.0) -> None:
+    def await_reached(self, seconds: float = 40.0) -> None:
         """Returns when a deployment stands at the step."""
         reached = f"{self._directory}/reached"
         eventually(
@@ -173,7 +173,7 @@ class Proxy:
             while True:
                 client, _ = self._listener.accept()
                 try:
-                    server = socket.create_connection(("127.0.0.1", self._target), 5)
+                    server = socket.create_connection(("127.0.0.1", self._target), 15)
                 except OSError:
                     _close(client)
                     continue
@@ -232,7 +232,7 @@ def _close(connection: socket.socket) -> None:
 @contextlib.contextmanager
 def locked(database: Path) -> Iterator[None]:
     """Nobody else can write to this SQLite database; reading is possible."""
-    connection = sqlite3.connect(database, isolation_level=None, timeout=5)
+    connection = sqlite3.connect(database, isolation_level=None, timeout=30)
     try:
         connection.execute("BEGIN IMMEDIATE")
         yield

@@ -27,7 +27,7 @@ class CutConnection(ScenarioCase):
         with self.traffic() as traffic:
             self.proxy.cut_after(half)
             self.world.add(idle=_NODES)
-            self.assertTrue(self.proxy.reached.wait(10))
+            self.assertTrue(self.proxy.reached.wait(40))
             self.well_within(BY_RESTART, "cut in the middle of the upload")
         self.no_request_failed(traffic)
 
@@ -36,7 +36,7 @@ class CutConnection(ScenarioCase):
         with self.traffic() as traffic:
             self.proxy.hold_after(half)
             self.world.add(idle=_NODES)
-            self.assertTrue(self.proxy.reached.wait(10))
+            self.assertTrue(self.proxy.reached.wait(40))
             self.well_within(BY_ANOTHER_WORKER, "hanging in the middle of the upload")
             # What arrives late is looked at, but nobody says that it is to be installed.
             config = self.world.config()

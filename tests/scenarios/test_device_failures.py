@@ -4,8 +4,6 @@ is mended everything is as it was asked for."""
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -180,13 +178,3 @@ class DeviceFailures(ScenarioCase):
             self.world.retry()
             self.well_within(BY_RESTART, "the section is gone")
         self.no_request_failed(traffic)
-
-    @contextlib.contextmanager
-    def while_the_worker_sleeps(self) -> Iterator[None]:
-        """What is asked for in the block is deployed together."""
-        worker = self.world.worker_pid()
-        os.kill(worker, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(worker, signal.SIGCONT)

@@ -43,7 +43,7 @@ class KilledApi(ScenarioCase):
                 self.assertTrue(request.is_alive())
                 self.assertEqual(200, self.world.ask("GET", "/foo/loadbalancers").status)
                 self.world.kill_api()
-            request.join(10)
+            request.join(30)
             self.assertIsNone(request.status)
             self.service.launch()
             self.well_within(BY_RESTART, "killed before the commit")
@@ -59,7 +59,7 @@ class KilledApi(ScenarioCase):
             request = Request(self.world)
             eventually(lambda: self.world.revisions()[0] > desired, "committed")
             self.world.kill_api()
-            request.join(10)
+            request.join(30)
             (balancer,) = request.stored()
             self.world.balancers[balancer] = [request.port]
             self.assertFalse(answers(request.port))
@@ -73,7 +73,7 @@ class KilledApi(ScenarioCase):
                 request = Request(self.world)
                 time.sleep(delay)
                 self.world.kill_all()
-                request.join(10)
+                request.join(30)
                 stored = request.stored()
                 if request.status is not None:
                     self.assertEqual((202, 1), (request.status, len(stored)))

@@ -94,7 +94,7 @@ class KilledWorker(ScenarioCase):
             self.world.kill_worker()
             began = time.monotonic()
             self.world.remove(self.world.add())
-            self.assertLess(time.monotonic() - began, 3)
+            self.assertLess(time.monotonic() - began, 15)
 
     def test_again_and_again_at_any_moment(self) -> None:
         """Changes keep coming, and whoever deploys them is killed four times, without regard to what it does."""

@@ -17,9 +17,10 @@ class PowerCut(ScenarioCase):
         return balancer
 
     def boot(self) -> None:
-        self.host.start()
         # It does not need the service for that.
-        eventually(lambda: answers(self.world.balancers[self.first][0]), "it serves what it served before", seconds=2)
+        with self.while_the_worker_sleeps():
+            self.host.start()
+            eventually(lambda: answers(self.world.balancers[self.first][0]), "it serves what it served before")
 
     def cut_and_booted(self, step: Step) -> None:
         self.cut_at(step)

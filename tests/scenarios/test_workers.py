@@ -65,14 +65,14 @@ class SeveralWorkers(ScenarioCase):
         self._await(BY_RESTART, "started")
         self.world.add()
         self._await(BY_RESTART, "its connection is open")
-        # A shell is left waiting for the next deployment.
-        time.sleep(1)
+        waiting = ["pgrep", "-f", "^/bin/sh -c echo balancer-deploy 1 "]
+        eventually(lambda: self.host.run(waiting).returncode == 0, "a shell is left waiting for the next deployment")
         with self.traffic() as traffic:
             self.proxy.hold_after(_ORDER)
             taken_back = self.world.add()
-            self.assertTrue(self.proxy.reached.wait(10))
+            self.assertTrue(self.proxy.reached.wait(40))
             # What it does meanwhile is over: it would sleep with the database locked.
-            time.sleep(1)
+            time.sleep(2)
             stale.freeze()
             self.assertTrue(self.world.step_is_over(), "its step must not have begun")
             self.world.remove(taken_back)
