@@ -201,7 +201,7 @@ class ApiCase(unittest.TestCase):
 
     def until(self, holds: Callable[[], object]) -> None:
         """Waits for what a worker is to do on its own account."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not holds():
             self.assertLess(time.monotonic(), deadline, "it did not happen")
             time.sleep(0.01)
@@ -216,7 +216,7 @@ class ApiCase(unittest.TestCase):
             devices.c.error.is_(None),
             devices.c.admin_state != AdminState.MAINTENANCE.value,
         )
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
             with self.engine.connect() as connection:
                 if not connection.scalar(in_hand):

@@ -74,7 +74,7 @@ class LbaasV1Case(LbaasCase):
 
     def until_active(self, path: str) -> Body:
         """The object once nothing of it is pending."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             shown = self.one(path)
             if not shown["status"].startswith("PENDING"):

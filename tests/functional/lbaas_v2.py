@@ -98,7 +98,7 @@ class LbaasCase(ApiCase):
 
     def settled(self, path: str, key: str) -> Body:
         """The object once nothing of it is pending."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             shown = self.show(path, key)
             if not shown["provisioning_status"].startswith("PENDING"):

@@ -14,7 +14,7 @@ from tests.functional.case import LOAD_BALANCER, NO_ID, NODE, VIRTUAL_IP, ApiCas
 class TestStatus(ApiCase):
     def wait_for(self, path: str, key: str, value: Any) -> dict[str, Any]:
         """The object once it has that value."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             (shown,) = self.get(path).values()
             if shown[key] == value:
