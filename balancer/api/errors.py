@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -10,9 +9,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-import webob
-
 from balancer import exceptions
+from balancer.api.response import Response, reply
 from balancer.api.terms import ALGORITHMS
 from balancer.core.model import Algorithm
 
@@ -268,14 +266,9 @@ def wording_of(path: str) -> Wording:
     return _LBAAS_V1 if rest.partition("/")[0] == "lb" else _OPENSTACK
 
 
-def response_to(error: Exception, request_id: str, path: str) -> webob.Response:
+def response_to(error: Exception, request_id: str, path: str) -> Response:
     wording = wording_of(path)
     problem = problem_of(error, request_id, wording.statuses)
-    response = webob.Response(
-        status=f"{int(problem.status)} {problem.status.phrase}",
-        content_type="application/json",
-        body=json.dumps(wording.body(problem)).encode(),
-    )
-    for name, value in problem.headers:
-        response.headers[name] = value
+    response = reply(wording.body(problem), problem.status)
+    response.headers.update(problem.headers)
     return response

@@ -6,17 +6,16 @@ from collections import Counter
 from http import HTTPStatus
 from typing import Any
 
-import webob
-
 from balancer.api.policy import PUBLIC
-from balancer.api.wsgi import Request, Route, Table, reply
+from balancer.api.response import Response, reply
+from balancer.api.wsgi import Request, Route, Table
 from balancer.core.service import Service
 from balancer.core.status import device_status
 from balancer.exceptions import BalancerError
 
 
 def table(service: Service) -> Table:
-    def check(request: Request) -> webob.Response:
+    def check(request: Request) -> Response:
         """It works when the database can be read and somebody is there who deploys."""
         admin = request.caller.admin
         details: dict[str, Any]

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-import webob
-
 from balancer.api.errors import HttpError
 from balancer.api.policy import PUBLIC
+from balancer.api.response import Response
 from balancer.api.wsgi import Request, Route, Table
 
 
 def table() -> Table:
-    def refuse(request: Request) -> webob.Response:
+    def refuse(request: Request) -> Response:
         raise HttpError(HTTPStatus.FORBIDDEN, "Projects are Keystone's; what is named here counts as an id")
 
     return {"/projects": {"GET": Route(PUBLIC, refuse)}}

@@ -7,13 +7,13 @@ from collections import Counter as Tally
 from collections.abc import Iterator
 from functools import lru_cache
 
-import webob
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from balancer.api.policy import ADMIN, Rule
+from balancer.api.response import Response, of_type
 from balancer.api.wsgi import Request, Route, Table
 from balancer.core.model import Caller, Figures
 from balancer.core.service import Service
@@ -99,7 +99,7 @@ def text(service: Service, caller: Caller) -> bytes:
 
 
 def table(service: Service) -> Table:
-    def show(request: Request) -> webob.Response:
-        return webob.Response(body=text(service, request.caller), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    def show(request: Request) -> Response:
+        return of_type(CONTENT_TYPE_LATEST, text(service, request.caller))
 
     return {"/metrics": {"GET": Route(Rule("balancer:metrics:show", ADMIN), show)}}

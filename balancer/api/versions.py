@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import webob
-
 from balancer.api.policy import PUBLIC
-from balancer.api.wsgi import Request, Route, Table, reply
+from balancer.api.response import Response, reply
+from balancer.api.wsgi import Request, Route, Table
 from balancer.core.service import Service
 
 
@@ -69,7 +68,7 @@ MOUNTED: Sequence[Version] = (BALANCER_V1, *LBAAS_V2)
 
 
 def table(service: Service) -> Table:
-    def document(request: Request) -> webob.Response:
+    def document(request: Request) -> Response:
         base = request.application_url
         return reply(
             {

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,6 +22,7 @@ import webob
 
 from balancer.api.errors import OPENSTACK_PREFIXES, HttpError
 from balancer.api.policy import Policy, Rule
+from balancer.api.response import Response
 from balancer.core.model import Caller
 from balancer.exceptions import InvalidInput, Malformed, Rejected
 
@@ -38,6 +40,13 @@ _SUFFIXED = tuple(f"/{prefix}/" for prefix in OPENSTACK_PREFIXES)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 Application = Callable[..., Any]
+_EVERYBODY = Caller(admin=True)
+
+
+def caller_of(environ: Mapping[str, Any]) -> Caller:
+    """Whoever the `context` filter found; without that filter, an administrator."""
+    caller = environ.get(CALLER)
+    return caller if isinstance(caller, Caller) else _EVERYBODY
 
 
 class NotAnObject(Rejected):
@@ -45,17 +54,16 @@ class NotAnObject(Rejected):
 
 
 class Request(webob.Request):
-    """One request. `urlvars` holds the named parts of its path."""
+    """One request, whose `environ` the router has filled."""
 
     @property
     def caller(self) -> Caller:
-        """Whoever the `context` filter found, as the policy lets it act; without that filter, an administrator."""
-        caller = self.environ.get(CALLER)
-        return caller if isinstance(caller, Caller) else Caller(admin=True)
+        """As the policy lets it act."""
+        return caller_of(self.environ)
 
     def part(self, name: str) -> str:
         """The part of the path with that name in the table."""
-        value: str = self.urlvars[name]
+        value: str = self.environ[URL_PARTS][name]
         return value
 
     def flag(self, name: str) -> bool:
@@ -83,12 +91,12 @@ class Request(webob.Request):
 
     def prefers(self, preference: str) -> bool:
         """Whether the header ``Prefer`` (RFC 7240) has this preference."""
-        listed = self.headers.get("Prefer", "").split(",")
-        return any(item.split(";")[0].strip().lower() == preference for item in listed)
+        listed = self.environ.get("HTTP_PREFER", "")
+        return any(item.split(";")[0].strip().lower() == preference for item in listed.split(",")) if listed else False
 
     def json_object(self) -> dict[str, Any]:
         """The body, a JSON object. Raises `InvalidInput`, or `HttpError` 415 for another media type."""
-        declared = self.headers.get("Content-Type", "")
+        declared = self.environ.get("CONTENT_TYPE") or ""
         media, _, parameters = declared.partition(";")
         media = media.strip().lower()
         if media and media != "application/json" and not media.endswith("+json"):
@@ -169,25 +177,7 @@ def _check_values(value: Any) -> None:
     raise InvalidInput(f"The body is nested more than {_DEEPEST} deep")
 
 
-def to_json(value: Any) -> bytes:
-    return json.dumps(value).encode()
-
-
-def reply(body: Mapping[str, Any] | bytes | None, status: HTTPStatus = HTTPStatus.OK) -> webob.Response:
-    """A JSON response; bytes are JSON already, None answers without a body."""
-    line = f"{int(status)} {status.phrase}"
-    if body is None:
-        response = webob.Response(status=line, content_type=None)
-        response.headers.pop("Content-Type", None)
-        if status is HTTPStatus.NO_CONTENT:
-            response.headers.pop("Content-Length", None)
-        return response
-    return webob.Response(
-        status=line, content_type="application/json", body=body if isinstance(body, bytes) else to_json(body)
-    )
-
-
-Handler = Callable[[Request], webob.Response]
+Handler = Callable[[Request], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,20 +227,26 @@ class Router:
             self._mapper.connect(None, path, row=str(number), requirements=wanted)
         self._mapper.create_regs([])
         # Most paths are asked for again and again.
-        self._match = lru_cache(maxsize=1000)(self._mapper.match)
+        self._found = lru_cache(maxsize=1000)(self._find)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        request = Request(environ)
-        return self._answer(request)(environ, start_response)
+        return self._answer(environ)(environ, start_response)
 
-    def _answer(self, request: Request) -> webob.Response:
-        found = self._match(_path(request))
+    def _find(self, path: str) -> tuple[int, Mapping[str, str]] | None:
+        """The number of its row in the table and its parts, which others may see, too."""
+        found = self._mapper.match(path)
+        if found is None:
+            return None
+        return int(found["row"]), MappingProxyType({name: part for name, part in found.items() if name != "row"})
+
+    def _answer(self, environ: dict[str, Any]) -> Response:
+        found = self._found(_path(environ))
         if found is None:
             raise HttpError(HTTPStatus.NOT_FOUND, "There is nothing at this path")
-        row = int(found["row"])
-        methods, parts = self._methods[row], {name: part for name, part in found.items() if name != "row"}
-        request.environ[ROUTE], request.environ[URL_PARTS] = self._paths[row], parts
-        route = methods.get("GET" if request.method == "HEAD" else request.method)
+        row, parts = found
+        methods, method = self._methods[row], environ["REQUEST_METHOD"]
+        environ[ROUTE], environ[URL_PARTS] = self._paths[row], parts
+        route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
             allowed = sorted({*methods, *(("HEAD",) if "GET" in methods else ())})
             raise HttpError(
@@ -258,16 +254,15 @@ class Router:
                 f"This path knows {', '.join(allowed)}",
                 headers=[("Allow", ", ".join(allowed))],
             )
-        request.urlvars = parts
         project_id = next((parts[part] for part in _PROJECT_PARTS if part in parts), None)
-        request.environ[CALLER] = self._policy.authorise(route.rule, request.caller, project_id)
-        return route.handler(request)
+        environ[CALLER] = self._policy.authorise(route.rule, caller_of(environ), project_id)
+        return route.handler(Request(environ))
 
 
-def _path(request: Request) -> str:
+def _path(environ: Mapping[str, Any]) -> str:
     try:
-        path: str = request.path_info
-    except UnicodeDecodeError:
+        path: str = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8")
+    except UnicodeError:
         raise HttpError(HTTPStatus.BAD_REQUEST, "The path is not UTF-8") from None
     if _CONTROL.search(path):
         raise HttpError(HTTPStatus.BAD_REQUEST, "The path has a control character")

@@ -70,9 +70,11 @@ _MYSQL_ARGUMENTS = {"connect_timeout": 10, "read_timeout": _ANSWER_SECONDS, "wri
 _LOCK_NAME = "balancer migration"
 _LOCK_NUMBER = 0x62616C616E636572
 
-# Execution options: how SQLite begins a transaction, and the seconds that one waits for its turn.
+# Execution options: how SQLite begins a transaction, the seconds that one waits for its turn, and connections to SQLite
+# that are for glances only.
 _BEGIN = "sqlite_begin"
 _PATIENCE = "patience"
+_IDLE = "idle"
 _WRITE_LOCK = threading.Lock()
 
 
@@ -219,6 +221,7 @@ def _sqlite_engine(url: URL, patience: float) -> Engine:
             raise
         return connection
 
+    idle: list[sqlite3.Connection] = []
     engine = sa.create_engine(
         url.set(database=str(path)),
         creator=connect,
@@ -226,9 +229,14 @@ def _sqlite_engine(url: URL, patience: float) -> Engine:
         pool_size=10,
         max_overflow=20,
         pool_timeout=patience,
-        execution_options={_PATIENCE: patience},
+        execution_options={_PATIENCE: patience, _IDLE: idle},
         hide_parameters=True,
     )
+
+    @event.listens_for(engine, "engine_disposed")
+    def dispose(engine: Engine) -> None:
+        while idle:
+            idle.pop().close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -279,15 +287,29 @@ def glance(engine: Engine, statement: sa.Select[Any], parameters: Mapping[str, A
     """
     if engine.dialect.name == "sqlite":
         text, names = _plain(statement, engine.dialect)
+        idle: list[sqlite3.Connection] = engine.get_execution_options()[_IDLE]
         try:
-            with contextlib.closing(engine.raw_connection()) as connection:
-                driver: sqlite3.Connection = connection.dbapi_connection  # type: ignore[assignment]
-                return driver.execute(text, [parameters[name] for name in names]).fetchall()
+            try:
+                driver = idle.pop()
+            except IndexError:
+                driver = _own_driver(engine)
+            found = driver.execute(text, [parameters[name] for name in names]).fetchall()
+            # One that something went wrong with is not used again.
+            idle.append(driver)
+            return found
         except (sqlite3.Error, sa.exc.TimeoutError, _Locked):
             # What is to be waited for, and what is to be said, is known there.
             _LOG.debug("A glance at the database failed", exc_info=True)
     with read(engine) as connection:
         return [tuple(row) for row in connection.execute(statement, parameters)]
+
+
+def _own_driver(engine: Engine) -> sqlite3.Connection:
+    """One that the pool forgets: lending and giving back takes longer than a glance."""
+    lent = engine.raw_connection()
+    driver: sqlite3.Connection = lent.dbapi_connection  # type: ignore[assignment]
+    lent.detach()
+    return driver
 
 
 @functools.lru_cache

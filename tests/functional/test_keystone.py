@@ -7,17 +7,21 @@ import socket
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import webob
 from paste.deploy import loadapp
 
 from balancer import bootstrap, config
+from balancer.api.middleware.authtoken import Authtoken
 from balancer.api.wsgi import Application
 from balancer.exceptions import ConfigurationError
 from tests.functional.case import ApiCase
 
+LATER = "2126-01-01T00:00:00.000000Z"
 PASTE = """\
 [pipeline:main]
 pipeline = authtoken context apiv1app
@@ -34,11 +38,12 @@ class _Keystone(BaseHTTPRequestHandler):
     """Knows the tokens of `tokens`: (project, role, when it expires)."""
 
     tokens: ClassVar[dict[str, tuple[str, str, str]]] = {
-        "member": ("foo", "member", "2126-01-01T00:00:00.000000Z"),
-        "admin": ("bar", "admin", "2126-01-01T00:00:00.000000Z"),
+        "member": ("foo", "member", LATER),
+        "admin": ("bar", "admin", LATER),
         "expired": ("foo", "admin", "2020-01-01T00:00:00.000000Z"),
     }
 
+    more: ClassVar[dict[str, dict[str, Any]]] = {}
     trusts: ClassVar[str] = "service"
 
     def do_GET(self) -> None:
@@ -61,6 +66,7 @@ class _Keystone(BaseHTTPRequestHandler):
                 "methods": ["password"],
                 "issued_at": "2020-01-01T00:00:00.000000Z",
                 "expires_at": expires,
+                **self.more.get(self.headers["X-Subject-Token"], {}),
             }
             self._answer(200, {"token": token})
 
@@ -114,6 +120,13 @@ class TestPipeline(KeystoneCase):
         super().setUp()
         self.app = self.load(self.file("paste.ini", PASTE), self.file("balancer.conf", self.options(self.url)))
 
+    def say(self, token: str, project: str, role: str, expires: str = LATER, **more: Any) -> None:
+        """From now on that is what Keystone says of the token."""
+        _Keystone.tokens[token] = (project, role, expires)
+        _Keystone.more[token] = more
+        self.addCleanup(_Keystone.tokens.pop, token, None)
+        self.addCleanup(_Keystone.more.pop, token, None)
+
     def status(self, path: str, token: str | None, **headers: str) -> int:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
@@ -142,6 +155,55 @@ class TestPipeline(KeystoneCase):
         for token in (None, "invented", "expired"):
             self.assertEqual(401, self.status("/devices", token, **forged))
         self.assertEqual(403, self.status("/devices", "member", **forged))
+
+    def test_what_is_known_of_a_token_is_what_the_middleware_says(self) -> None:
+        """Whatever stands behind the filter sees the same for the first request of a token and for later ones."""
+        seen: list[dict[str, Any]] = []
+
+        def note(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            seen.append(dict(environ))
+            start_response("200 OK", [])
+            return []
+
+        app = Authtoken(note, [self.file("balancer.conf", self.options(self.url))], {})
+        plain = {"X-Auth-Token": "member", "X-Openstack-Request-Id": "x", "Openstack-System-Scope": "all"}
+        forged = {**plain, "X-Roles": "admin", "X-Service-Catalog": "[]", "X-User": "u"}
+        for headers in (plain, plain, forged, plain):
+            webob.Request.blank("/", headers=headers).get_response(app)
+        first, *later = ({k: v for k, v in each.items() if k.startswith(("HTTP_", "keystone."))} for each in seen)
+        auth = first.pop("keystone.token_auth")
+        for each in later:
+            self.assertEqual(auth.user.role_names, each.pop("keystone.token_auth").user.role_names)
+            self.assertEqual(first, each)
+        self.assertIs(auth, seen[1]["keystone.token_auth"])
+        self.assertIsNot(auth, seen[2]["keystone.token_auth"])
+
+    def test_what_is_known_of_a_token_ends_with_it(self) -> None:
+        expires = datetime.now(UTC) + timedelta(seconds=2)
+        self.say("soon", "foo", "member", expires.isoformat())
+        self.assertEqual([200, 200], [self.status("/foo/loadbalancers", "soon") for _ in range(2)])
+        self.until(lambda: datetime.now(UTC) > expires)
+        self.assertEqual(401, self.status("/foo/loadbalancers", "soon"))
+
+    def test_what_keystone_says_of_a_token_counts_as_soon_as_it_is_asked(self) -> None:
+        short = self.file("balancer.conf", self.options(self.url), "token_cache_time = 1\n")
+        self.app = self.load(self.file("paste.ini", PASTE), short)
+        self.say("other", "foo", "member")
+        self.assertEqual([200, 200], [self.status("/foo/loadbalancers", "other") for _ in range(2)])
+        self.say("other", "bar", "member")
+        self.until(lambda: self.status("/foo/loadbalancers", "other") == 403)
+        self.assertEqual(200, self.status("/bar/loadbalancers", "other"))
+        del _Keystone.tokens["other"]
+        self.until(lambda: self.status("/bar/loadbalancers", "other") == 401)
+
+    def test_a_token_for_some_paths_is_looked_at_for_each(self) -> None:
+        allowed = self.file("balancer.conf", self.options(self.url), "service_type = load-balancer\n")
+        self.app = self.load(self.file("paste.ini", PASTE), allowed)
+        rules = [{"id": "r", "method": "GET", "path": "/foo/loadbalancers", "service": "load-balancer"}]
+        catalog = [{"type": "load-balancer", "name": "x", "id": "c", "endpoints": []}]
+        self.say("some", "foo", "member", application_credential={"id": "a", "access_rules": rules}, catalog=catalog)
+        for path, status in (("/foo/loadbalancers", 200), ("/foo/quotas", 401), ("/foo/loadbalancers", 200)):
+            self.assertEqual(status, self.status(path, "some"), path)
 
     def test_the_answer_tells_where_tokens_come_from(self) -> None:
         answer = self.call("GET", "/devices")

@@ -9,14 +9,13 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
-import webob
-
 from balancer.api import agents, listing
 from balancer.api.attributes import Kind as ValueKind
 from balancer.api.attributes import Resource, show_uuid
 from balancer.api.lbaas_v1 import parse, schemas, views
 from balancer.api.listing import Item, View
-from balancer.api.wsgi import NotAnObject, Request, reply
+from balancer.api.response import Response, reply
+from balancer.api.wsgi import NotAnObject, Request
 from balancer.core import changes
 from balancer.core.changes import Change
 from balancer.core.model import HealthMonitor, Listener, LoadBalancer, Member, Pool, Tree
@@ -84,10 +83,10 @@ class Handlers:
 
     # --- what vips, pools and members share -----------------------------------------
 
-    def list_of(self, kind: Kind) -> Callable[[Request], webob.Response]:
+    def list_of(self, kind: Kind) -> Callable[[Request], Response]:
         """All that the caller may see."""
 
-        def answer(request: Request) -> webob.Response:
+        def answer(request: Request) -> Response:
             wanted = _listing(request, kind.resource)
             one = {name: values[0] for name, values in wanted.any_of.items() if len(values) == 1}
             found = self._service.readable(request.caller, kind=kind.model, equal=kind.resource.stored(one))
@@ -95,8 +94,8 @@ class Handlers:
 
         return answer
 
-    def show_of(self, kind: Kind) -> Callable[[Request], webob.Response]:
-        def answer(request: Request) -> webob.Response:
+    def show_of(self, kind: Kind) -> Callable[[Request], Response]:
+        def answer(request: Request) -> Response:
             shown, object_id = self._holder(request, kind)
             return _one(request, kind.resource, _view(kind, shown, object_id))
 
@@ -111,7 +110,7 @@ class Handlers:
         balancer = of.tree.load_balancer
         return self._service.shown(self._service.change(request.caller, balancer.project_id, balancer.id, change))
 
-    def _delete(self, request: Request, kind: Kind, change: Callable[[str], Change]) -> webob.Response:
+    def _delete(self, request: Request, kind: Kind, change: Callable[[str], Change]) -> Response:
         of, object_id = self._holder(request, kind)
         balancer = of.tree.load_balancer
         self._service.change(request.caller, balancer.project_id, balancer.id, change(object_id))
@@ -124,7 +123,7 @@ class Handlers:
         values: Mapping[str, Any],
         change: Callable[[str, Mapping[str, Any]], Change],
         move: Callable[[str, str, Mapping[str, Any]], parse.TwoChange],
-    ) -> webob.Response:
+    ) -> Response:
         """Of what is of a pool: `move` is for when its new pool is of another load balancer than its old one."""
         of, object_id = self._holder(request, kind)
         balancer = of.tree.load_balancer
@@ -154,7 +153,7 @@ class Handlers:
 
     # --- vips -------------------------------------------------------------------------
 
-    def create_vip(self, request: Request) -> webob.Response:
+    def create_vip(self, request: Request) -> Response:
         values, listener, change = parse.vip(_body(request), request.caller)
         of = self._service.holder(request.caller, Pool, values["pool_id"])
         parse.check_tenant(values, request.caller, of.tree.load_balancer.project_id, "vip")
@@ -167,35 +166,35 @@ class Handlers:
             raise parse.refusal(HTTPStatus.NOT_FOUND, "SubnetNotFound", f"Subnet {subnet} could not be found") from None
         return reply({"vip": _view(VIP, shown, listener.id)}, HTTPStatus.CREATED)
 
-    def change_vip(self, request: Request) -> webob.Response:
+    def change_vip(self, request: Request) -> Response:
         return self._update(request, VIP, parse.vip_change(_body(request)), parse.changed_vip, parse.moved_vip)
 
-    def delete_vip(self, request: Request) -> webob.Response:
+    def delete_vip(self, request: Request) -> Response:
         return self._delete(request, VIP, parse.without_vip)
 
     # --- pools ------------------------------------------------------------------------
 
-    def create_pool(self, request: Request) -> webob.Response:
+    def create_pool(self, request: Request) -> Response:
         pool_id, tree = parse.pool(_body(request), request.caller)
         stored = self._service.create(request.caller, tree)
         return reply({"pool": _view(POOL, self._service.shown(stored), pool_id)}, HTTPStatus.CREATED)
 
-    def change_pool(self, request: Request) -> webob.Response:
+    def change_pool(self, request: Request) -> Response:
         change = parse.pool_change(_body(request))
         of, pool_id = self._holder(request, POOL)
         shown = self._change(request, of, changes.change_pool(pool_id, change))
         return reply({"pool": _view(POOL, shown, pool_id)})
 
-    def delete_pool(self, request: Request) -> webob.Response:
+    def delete_pool(self, request: Request) -> Response:
         return self._delete(request, POOL, parse.without_pool)
 
-    def show_statistics(self, request: Request) -> webob.Response:
+    def show_statistics(self, request: Request) -> Response:
         shown, pool = self._pool(request)
         return reply({"stats": views.statistics(shown, pool)})
 
     # --- agents -----------------------------------------------------------------------
 
-    def list_pools_of_agent(self, request: Request) -> webob.Response:
+    def list_pools_of_agent(self, request: Request) -> Response:
         """Of the load balancers that the worker looks after; of one that is not there, none."""
         wanted = _listing(request, schemas.POOL)
         agent = request.part("id").lower().replace("-", "")
@@ -207,7 +206,7 @@ class Handlers:
         )
         return _listed(request, schemas.POOL, wanted, (item for each in shown for item in _items(POOL, each)))
 
-    def show_agent(self, request: Request) -> webob.Response:
+    def show_agent(self, request: Request) -> Response:
         """Null when no worker is there."""
         shown, _ = self._holder(request, POOL)
         workers = self._service.workers.all(request.caller)
@@ -225,57 +224,57 @@ class Handlers:
 
     # --- members ----------------------------------------------------------------------
 
-    def create_member(self, request: Request) -> webob.Response:
+    def create_member(self, request: Request) -> Response:
         values, member = parse.member(_body(request), request.caller)
         of = self._service.holder(request.caller, Pool, values["pool_id"])
         parse.check_tenant(values, request.caller, of.tree.load_balancer.project_id, "member")
         shown = self._change(request, of, changes.add_members(member, pool_id=values["pool_id"]))
         return reply({"member": _view(MEMBER, shown, member.id)}, HTTPStatus.CREATED)
 
-    def change_member(self, request: Request) -> webob.Response:
+    def change_member(self, request: Request) -> Response:
         values = parse.member_change(_body(request))
         return self._update(request, MEMBER, values, parse.changed_member, parse.moved_member)
 
-    def delete_member(self, request: Request) -> webob.Response:
+    def delete_member(self, request: Request) -> Response:
         return self._delete(request, MEMBER, parse.without_member)
 
     # --- health monitors ----------------------------------------------------------------
 
-    def list_health_monitors(self, request: Request) -> webob.Response:
+    def list_health_monitors(self, request: Request) -> Response:
         wanted = _listing(request, schemas.HEALTH_MONITOR)
         found = self._service.monitors.readable(request.caller)
         items = (Item(view=views.health_monitor(each), created_at=each.monitor.created_at) for each in found)
         return _listed(request, schemas.HEALTH_MONITOR, wanted, items)
 
-    def show_health_monitor(self, request: Request) -> webob.Response:
+    def show_health_monitor(self, request: Request) -> Response:
         return _one(request, schemas.HEALTH_MONITOR, self._monitor_view(request, _monitor_id(request)))
 
     def _monitor_view(self, request: Request, monitor_id: str) -> View:
         return views.health_monitor(self._service.monitors.one(request.caller, monitor_id))
 
-    def create_health_monitor(self, request: Request) -> webob.Response:
+    def create_health_monitor(self, request: Request) -> Response:
         monitor = self._service.monitors.add(request.caller, parse.health_monitor(_body(request), request.caller))
         return reply({"health_monitor": self._monitor_view(request, monitor.id)}, HTTPStatus.CREATED)
 
-    def change_health_monitor(self, request: Request) -> webob.Response:
+    def change_health_monitor(self, request: Request) -> Response:
         change = parse.health_monitor_change(_body(request))
         monitor_id = _monitor_id(request)
         self._service.change_monitor(request.caller, monitor_id, change)
         return reply({"health_monitor": self._monitor_view(request, monitor_id)})
 
-    def delete_health_monitor(self, request: Request) -> webob.Response:
+    def delete_health_monitor(self, request: Request) -> Response:
         self._service.monitors.remove(request.caller, _monitor_id(request))
         return _gone()
 
     # --- which monitors check which pools ---------------------------------------------------
 
-    def list_associations(self, request: Request) -> webob.Response:
+    def list_associations(self, request: Request) -> Response:
         shown, pool = self._pool(request)
         wanted = _listing(request, schemas.ASSOCIATION)
         items = (Item(view=views.association(shown, each, pool.id)) for each in _monitors_of(shown.tree, pool))
         return _listed(request, schemas.ASSOCIATION, wanted, items)
 
-    def show_association(self, request: Request) -> webob.Response:
+    def show_association(self, request: Request) -> Response:
         shown, pool = self._pool(request)
         monitor_id = _monitor_id(request, "monitor_id")
         for each in _monitors_of(shown.tree, pool):
@@ -283,7 +282,7 @@ class Handlers:
                 return _one(request, schemas.ASSOCIATION, views.association(shown, each, pool.id))
         raise parse.not_associated(monitor_id, pool.id)
 
-    def associate(self, request: Request) -> webob.Response:
+    def associate(self, request: Request) -> Response:
         body = _body(request, bulk=True)
         monitor_ids = parse.associations(body)
         shown, pool = self._pool(request)
@@ -298,7 +297,7 @@ class Handlers:
             {schemas.ASSOCIATION.plural: found} if bulk else {schemas.ASSOCIATION.name: found[0]}, HTTPStatus.CREATED
         )
 
-    def disassociate(self, request: Request) -> webob.Response:
+    def disassociate(self, request: Request) -> Response:
         shown, pool = self._pool(request)
         self._change(request, shown, parse.disassociated(_monitor_id(request, "monitor_id"), pool.id))
         return _gone()
@@ -334,14 +333,14 @@ def _listing(request: Request, resource: Resource) -> listing.Listing:
     return listing.read_neutron(request.query_string, filters)
 
 
-def _listed(request: Request, resource: Resource, wanted: listing.Listing, items: Iterable[Item]) -> webob.Response:
+def _listed(request: Request, resource: Resource, wanted: listing.Listing, items: Iterable[Item]) -> Response:
     found, links = wanted.page(items, request.path_url)
     return reply({resource.plural: found, **({} if wanted.limit is None else {resource.links_key: links})})
 
 
-def _one(request: Request, resource: Resource, view: View) -> webob.Response:
+def _one(request: Request, resource: Resource, view: View) -> Response:
     return reply({resource.name: listing.choose(view, listing.fields_of(request.query_string))})
 
 
-def _gone() -> webob.Response:
+def _gone() -> Response:
     return reply(None, HTTPStatus.NO_CONTENT)

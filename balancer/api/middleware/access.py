@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from balancer.api import audit, metrics
-from balancer.api.wsgi import REQUEST_ID, ROUTE, URL_PARTS, Application, Request
+from balancer.api.wsgi import REQUEST_ID, ROUTE, URL_PARTS, Application, caller_of
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class AccessLog:
 
     @staticmethod
     def _tell(environ: dict[str, Any], answer: _Answer, seconds: float) -> None:
-        caller = Request(environ).caller
+        caller = caller_of(environ)
         global_id = _global_id(environ)
         log.info(
             "%s %s %s %s user=%s project=%s %.3fs %s global=%s",
@@ -95,5 +95,5 @@ class AccessLog:
 
 def _global_id(environ: dict[str, Any]) -> str | None:
     """The id that the caller gave to all its requests in one matter. Anything else than such an id is passed over."""
-    sent = (environ.get(name, "") for name in GLOBAL_ID_HEADERS)
+    sent = [environ[name] for name in GLOBAL_ID_HEADERS if name in environ]
     return next((text for text in sent if _REQUEST_ID.fullmatch(text)), None)

@@ -1,13 +1,18 @@
 """The Paste filter ``authtoken``: Keystone's own middleware with the options of this service's files.
 
 Differs from the plain one in that: options come from ``[keystone_authtoken]`` of those files; a Keystone that cannot be
-asked is 503, not a bad token; it is not waited for without a limit; mistakes in the options end the start.
+asked is 503, not a bad token; it is not waited for without a limit; mistakes in the options end the start; what a token
+was found to say is not found out anew for every request.
 """
 
 from __future__ import annotations
 
 import configparser
+import math
+import threading
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from keystoneauth1 import exceptions as keystone
@@ -16,7 +21,7 @@ from keystonemiddleware.auth_token import AuthProtocol, InvalidToken, ServiceErr
 from oslo_config import cfg
 from webob.exc import HTTPServiceUnavailable
 
-from balancer.api.middleware.access import AccessLog
+from balancer.api.middleware.access import GLOBAL_ID_HEADERS, AccessLog
 from balancer.api.middleware.faults import Faults
 from balancer.api.wsgi import CALLER, Application
 from balancer.core.model import Caller
@@ -103,15 +108,91 @@ class _Protocol(AuthProtocol):
             raise _unavailable() from error
 
 
+_MOST_KNOWN = 1000
+# Headers of Keystone's begin like this; any other than these makes its middleware look at the whole request.
+_PREFIX = "HTTP_X_"
+_HARMLESS = frozenset(
+    {
+        *("HTTP_X_AUTH_TOKEN", *GLOBAL_ID_HEADERS),
+        *("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP"),
+    }
+)
+_SAID_BESIDE = ("HTTP_OPENSTACK_SYSTEM_SCOPE", "keystone.token_auth", "keystone.token_info")
+_IS_PLAIN = "balancer.plain_token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What Keystone said of a token, when it ends (seconds since 1970), and what its middleware made of that for the
+    environ."""
+
+    data: Any
+    expires: float
+    said: Mapping[str, Any]
+
+
+class _Memory:
+    """What tokens say that came before, for any number of threads. Whether that still holds is asked elsewhere."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+        self._lock = threading.Lock()
+
+    def get(self, token: str) -> _Known | None:
+        return self._known.get(token)
+
+    def learn(self, environ: Mapping[str, Any]) -> None:
+        """From what the middleware has made of a plain request (`_is_plain`)."""
+        data = environ.get("keystone.token_info")
+        if environ.get("HTTP_X_IDENTITY_STATUS") != "Confirmed" or not _counts_everywhere(data):
+            return
+        expires = environ["keystone.token_auth"].user.expires
+        known = _Known(
+            data=data,
+            expires=math.inf if expires is None else expires.timestamp(),
+            said={
+                name: value
+                for name, value in environ.items()
+                if name in _SAID_BESIDE or (name.startswith(_PREFIX) and name not in _HARMLESS)
+            },
+        )
+        with self._lock:
+            self._known[environ["HTTP_X_AUTH_TOKEN"]] = known
+            if len(self._known) > _MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+
+
+def _is_plain(environ: Mapping[str, Any]) -> bool:
+    """Whether nothing but the token tells who is asking, or pretends to."""
+    return "HTTP_X_AUTH_TOKEN" in environ and not any(
+        name.startswith(_PREFIX) and name not in _HARMLESS for name in environ
+    )
+
+
+def _counts_everywhere(data: Any) -> bool:
+    """Whether what Keystone said of a token lets it be used in any request: it is not bound to whoever is asking, nor
+    for some paths only."""
+    token = data.get("token") if isinstance(data, Mapping) else None
+    if not isinstance(token, Mapping) or token.get("bind"):
+        return False
+    return (token.get("application_credential") or {}).get("access_rules") is None
+
+
 def _unavailable() -> IdentityUnavailable:
     return IdentityUnavailable("Keystone cannot be asked about the token now")
 
 
 class Authtoken:
     """`files`: configuration files, the later ones win. `options`: those of the filter's section in the Paste file,
-    which win over the files. Raises `ConfigurationError`."""
+    which win over the files. Raises `ConfigurationError`.
+
+    Whether a token is good is asked for every request, of Keystone or of what the middleware remembers of its answers.
+    As long as that is the same answer, what was made of it is used again: that takes far longer than all the rest.
+    """
 
     def __init__(self, app: Application, files: Iterable[str], options: Mapping[str, Any]) -> None:
+        self._app = app
+        self._memory = _Memory()
         try:
             conf = cfg.ConfigOpts()
             conf([], project="balancer", default_config_files=list(files), default_config_dirs=[])
@@ -121,7 +202,7 @@ class Authtoken:
                 conf.set_default(name, value, group=SECTION)
             # It is the context filter that refuses.
             own = {**options, "delay_auth_decision": "true", "oslo_config_config": conf}
-            self._protocol = _Protocol(app, own)
+            self._protocol = _Protocol(self._confirmed, own)
         except (cfg.Error, keystone.ClientException, auth_token.ConfigurationError) as error:
             raise ConfigurationError(f"[{SECTION}] {error}") from error
         if self._protocol._auth is None:
@@ -132,11 +213,33 @@ class Authtoken:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         try:
-            return self._protocol(environ, start_response)
+            known = self._known(environ)
+            if known is None:
+                return self._protocol(environ, start_response)
         except Exception as error:
             # The application answers its own errors; this is one of asking Keystone.
             environ[CALLER] = Caller()
             return AccessLog(Faults(_raising(error)))(environ, start_response)
+        environ.update(known.said)
+        return self._app(environ, start_response)
+
+    def _known(self, environ: dict[str, Any]) -> _Known | None:
+        """What the token of a plain request says, if that is still the same and known. Raises `IdentityUnavailable`."""
+        environ[_IS_PLAIN] = _is_plain(environ)
+        known = self._memory.get(environ["HTTP_X_AUTH_TOKEN"]) if environ[_IS_PLAIN] else None
+        if known is None:
+            return None
+        try:
+            same = self._protocol.fetch_token(environ["HTTP_X_AUTH_TOKEN"].strip()) == known.data
+        except InvalidToken:
+            return None
+        return known if same and time.time() <= known.expires else None
+
+    def _confirmed(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """The application behind the middleware, which has said now who is asking."""
+        if environ[_IS_PLAIN]:
+            self._memory.learn(environ)
+        return self._app(environ, start_response)
 
 
 def _raising(error: Exception) -> Application:

@@ -14,13 +14,12 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
-import webob
-
 from balancer.api.policy import PUBLIC, READ, Rule
+from balancer.api.response import Response, reply, to_json
 from balancer.api.v1 import objects, schemas
 from balancer.api.v1.names import RESERVED
 from balancer.api.validation import FORMATS
-from balancer.api.wsgi import Request, Route, Table, to_json
+from balancer.api.wsgi import Request, Route, Table
 
 Schema = Mapping[str, Any]
 Json = dict[str, Any]
@@ -577,8 +576,8 @@ def table(described: Table) -> Table:
     whole: dict[str, Mapping[str, Route]] = {**described}
     document = cache(lambda: to_json(Description(whole).document()))
 
-    def show(request: Request) -> webob.Response:
-        return webob.Response(content_type="application/json", body=document())
+    def show(request: Request) -> Response:
+        return reply(document())
 
     own = {PATH: {"GET": Route(Rule("balancer:description:show", READ), show)}}
     whole |= own
