@@ -89,7 +89,7 @@ class TwoDevices(unittest.TestCase):
         shown: dict[str, Any] = self.service.call("GET", f"/foo/loadbalancers/{balancer_id}").json["loadbalancer"]
         return shown
 
-    def assert_moved(self, balancer_id: str, *, seconds: float = 10.0) -> None:
+    def assert_moved(self, balancer_id: str, *, seconds: float = 30.0) -> None:
         def done() -> bool:
             shown = self.shown(balancer_id)
             return shown["status"] == "ACTIVE" and not shown["status_reason"]
