@@ -23,6 +23,8 @@ def note_statements(engine: sa.Engine, seen: list[str]) -> None:
             seen.append(_VALUE.sub("?", statement))
 
     if engine.dialect.name == "sqlite":
+        # Those that are kept are not handed out anew.
+        engine.dispose()
 
         @sa.event.listens_for(engine, "checkout")
         def trace(driver: sqlite3.Connection, *rest: object) -> None:

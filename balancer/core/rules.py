@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from balancer.core import regex
@@ -62,6 +63,7 @@ MOST_RULES = 50
 """Of one L7 policy."""
 
 
+@lru_cache(maxsize=4096)
 def normalise_address(text: str) -> str:
     """The one form in which addresses are stored and compared: ``"*"``, or a canonical IP address.
 
@@ -72,6 +74,7 @@ def normalise_address(text: str) -> str:
     return str(host_address(text))
 
 
+@lru_cache(maxsize=4096)
 def host_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """An address that can be bound and connected to as it is. Raises `ValueError` when it is none: a link-local one of
     IPv6 means nothing without a zone, which is the host's affair, and an IPv4 address in IPv6's notation is another

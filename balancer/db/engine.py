@@ -22,8 +22,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -44,6 +45,8 @@ from balancer.exceptions import (
     InvalidInput,
     StaleGeneration,
 )
+
+_T = TypeVar("_T")
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,12 +73,35 @@ _MYSQL_ARGUMENTS = {"connect_timeout": 10, "read_timeout": _ANSWER_SECONDS, "wri
 _LOCK_NAME = "balancer migration"
 _LOCK_NUMBER = 0x62616C616E636572
 
-# Execution options: how SQLite begins a transaction, the seconds that one waits for its turn, and connections to SQLite
-# that are for glances only.
+# Execution options: how SQLite begins a transaction, the seconds that one waits for its turn, and what is kept open for
+# SQLite from one to the next.
 _BEGIN = "sqlite_begin"
 _PATIENCE = "patience"
-_IDLE = "idle"
+_KEPT = "kept"
+_MOST_KEPT = 4
 _WRITE_LOCK = threading.Lock()
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Connections that nothing is going on on. The pool counts them as lent: lending and giving back, with all that is
+    made for it, takes longer than most statements do. `drivers` are for glances, and the pool has forgotten them."""
+
+    drivers: list[sqlite3.Connection] = field(default_factory=list)
+    reading: list[Connection] = field(default_factory=list)
+    writing: list[Connection] = field(default_factory=list)
+
+    def of(self, *, write: bool) -> list[Connection]:
+        return self.writing if write else self.reading
+
+    def close(self) -> None:
+        for connections in (self.reading, self.writing):
+            while connections:
+                connection = connections.pop()
+                connection.detach()
+                connection.close()
+        while self.drivers:
+            self.drivers.pop().close()
 
 
 # --- the database's clock ------------------------------------------------------
@@ -221,7 +247,7 @@ def _sqlite_engine(url: URL, patience: float) -> Engine:
             raise
         return connection
 
-    idle: list[sqlite3.Connection] = []
+    kept = _Kept()
     engine = sa.create_engine(
         url.set(database=str(path)),
         creator=connect,
@@ -229,14 +255,13 @@ def _sqlite_engine(url: URL, patience: float) -> Engine:
         pool_size=10,
         max_overflow=20,
         pool_timeout=patience,
-        execution_options={_PATIENCE: patience, _IDLE: idle},
+        execution_options={_PATIENCE: patience, _KEPT: kept},
         hide_parameters=True,
     )
 
     @event.listens_for(engine, "engine_disposed")
     def dispose(engine: Engine) -> None:
-        while idle:
-            idle.pop().close()
+        kept.close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -274,8 +299,9 @@ def sqlite_error(error: Exception) -> Exception:
 @contextlib.contextmanager
 def read(engine: Engine) -> Iterator[Connection]:
     """A transaction that sees one moment of the database and changes nothing. Raises `DatabaseUnavailable`."""
-    with contextlib.closing(_open(engine, _deadline(engine), write=False)) as connection:
+    with _transaction(engine, _deadline(engine), write=False) as connection:
         yield connection
+        connection.rollback()
 
 
 def glance(engine: Engine, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -285,17 +311,14 @@ def glance(engine: Engine, statement: sa.Select[Any], parameters: Mapping[str, A
     For SQLite past SQLAlchemy, which takes several times as long as the database for a transaction of one statement;
     values are as the driver gives them.
     """
-    if engine.dialect.name == "sqlite":
+    kept = _kept(engine)
+    if kept is not None:
         text, names = _plain(statement, engine.dialect)
-        idle: list[sqlite3.Connection] = engine.get_execution_options()[_IDLE]
         try:
-            try:
-                driver = idle.pop()
-            except IndexError:
-                driver = _own_driver(engine)
+            driver = _taken(kept.drivers) or _own_driver(engine)
             found = driver.execute(text, [parameters[name] for name in names]).fetchall()
             # One that something went wrong with is not used again.
-            idle.append(driver)
+            kept.drivers.append(driver)
             return found
         except (sqlite3.Error, sa.exc.TimeoutError, _Locked):
             # What is to be waited for, and what is to be said, is known there.
@@ -327,7 +350,7 @@ def write(engine: Engine) -> Iterator[Connection]:
     Raises `DatabaseUnavailable`, `Conflict` when a constraint refuses what was written, and `StaleGeneration` when
     the database gave way to another transaction: the whole is to be repeated.
     """
-    with _turn(engine) as deadline, contextlib.closing(_open(engine, deadline, write=True)) as connection:
+    with _turn(engine) as deadline, _transaction(engine, deadline, write=True) as connection:
         yield connection
         connection.commit()
 
@@ -405,10 +428,35 @@ def _open(engine: Engine, deadline: float, *, write: bool, detach: bool = False)
         time.sleep(random.uniform(0.002, 0.03))  # noqa: S311 - jitter
 
 
-def _begin(engine: Engine, *, write: bool, detach: bool) -> Connection:
-    connection = engine.connect()
+@contextlib.contextmanager
+def _transaction(engine: Engine, deadline: float, *, write: bool) -> Iterator[Connection]:
+    """Whoever is given the connection ends the transaction, unless by an exception."""
+    connection = _open(engine, deadline, write=write)
     try:
-        if engine.dialect.name != "sqlite":
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
+    kept = _kept(engine)
+    idle = [] if kept is None else kept.of(write=write)
+    if kept is not None and len(idle) < _MOST_KEPT:
+        idle.append(connection)
+    else:
+        connection.close()
+
+
+def _kept(engine: Engine) -> _Kept | None:
+    """None for every other kind of database than SQLite."""
+    kept: _Kept | None = engine.get_execution_options().get(_KEPT)
+    return kept
+
+
+def _begin(engine: Engine, *, write: bool, detach: bool) -> Connection:
+    kept = _kept(engine)
+    again = None if kept is None or detach else _taken(kept.of(write=write))
+    connection = again or engine.connect()
+    try:
+        if kept is None:
             connection.begin()
             if not write:
                 # One snapshot over several statements.
@@ -419,7 +467,8 @@ def _begin(engine: Engine, *, write: bool, detach: bool) -> Connection:
             driver.execute("PRAGMA foreign_keys = OFF")
             # It must not go back to the pool like this.
             connection.detach()
-        connection = connection.execution_options(**{_BEGIN: "IMMEDIATE" if write else "DEFERRED"})
+        if again is None:
+            connection = connection.execution_options(**{_BEGIN: "IMMEDIATE" if write else "DEFERRED"})
         connection.begin()
         if not write:
             # Takes the snapshot while being locked out (recovery after a crash) can still be waited for.
@@ -428,6 +477,14 @@ def _begin(engine: Engine, *, write: bool, detach: bool) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def _taken(idle: list[_T]) -> _T | None:
+    """One of what other threads take from, too."""
+    try:
+        return idle.pop()
+    except IndexError:
+        return None
 
 
 # --- errors ------------------------------------------------------------------------

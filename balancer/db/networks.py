@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert,
 
 from balancer.core.model import AddressRange, FixedIp, Network, Port, Subnet
 from balancer.db.mapping import Row, Values
+from balancer.db.prepared import Prepared
 from balancer.db.tables import (
     devices,
     fixed_ips,
@@ -62,7 +63,7 @@ class SqlNetworkRows:
     # --- subnets ---
 
     def subnets(self) -> list[Subnet]:
-        return [_subnet(row) for row in self._rows(_oldest_first(subnets))]
+        return [_subnet(row) for row in _SUBNETS.rows(self._connection)]
 
     def subnet(self, subnet_id: str) -> Subnet:
         return _subnet(self._row(subnets, "Subnet", subnet_id, lock=True))
@@ -235,6 +236,9 @@ def _is_address(host: str) -> bool:
 
 def _oldest_first(table: Table) -> Select[Any]:
     return select(table).order_by(table.c.created_at, table.c.id)
+
+
+_SUBNETS = Prepared(_oldest_first(subnets))
 
 
 def _network(row: Row) -> Network:

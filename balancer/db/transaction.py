@@ -94,6 +94,9 @@ _T = TypeVar("_T")
 _BATCH = 500
 """Values in one IN (…); databases limit the number of parameters of a statement."""
 
+# Made once, because asking a table takes longer.
+_KEYS = {table: tuple(table.primary_key.columns.keys()) for table in metadata.tables.values()}
+_WITH_TIMES = frozenset(table for table in metadata.tables.values() if "created_at" in table.c)
 _CHILD_TABLES = tuple(metadata.tables[each.name] for each in fields(Children))
 _SERVING = sa.case(
     (load_balancers.c.move_phase != MovePhase.CLEAR.value, load_balancers.c.moving_from),
@@ -606,9 +609,7 @@ class SqlTransaction:
         """Write what differs only, so that the times of what stays are kept. Returns the keys of what is gone, and the
         rows that there are then."""
         differences = {
-            table: mapping.difference(
-                getattr(stored, table.name), getattr(wanted, table.name), table.primary_key.columns.keys()
-            )
+            table: mapping.difference(getattr(stored, table.name), getattr(wanted, table.name), _KEYS[table])
             for table in _CHILD_TABLES
         }
         # Session persistences have no times of their own: they are part of their pool.
@@ -629,7 +630,7 @@ class SqlTransaction:
                     getattr(stored, table.name),
                     getattr(wanted, table.name),
                     difference,
-                    table.primary_key.columns.keys(),
+                    _KEYS[table],
                     self._times_of_new(table),
                 )
                 for table, difference in differences.items()
@@ -637,7 +638,7 @@ class SqlTransaction:
         )
 
     def _times_of_new(self, table: Table) -> dict[str, datetime]:
-        return {"created_at": self._now, "updated_at": self._now} if "created_at" in table.c else {}
+        return {"created_at": self._now, "updated_at": self._now} if table in _WITH_TIMES else {}
 
     def _note_removed(self, load_balancer: LoadBalancer, gone: Mapping[Table, Sequence[mapping.Key]]) -> None:
         """What its device may run until it has applied this generation counts for the project until then."""
@@ -1033,9 +1034,11 @@ class SqlTransaction:
         if values:
             _insert(table).run_each(self._connection, values)
 
-    def _update_rows(self, table: Table, changed: Iterable[tuple[Row, bool]], stored: Iterable[Row]) -> None:
+    def _update_rows(self, table: Table, changed: Sequence[tuple[Row, bool]], stored: Iterable[Row]) -> None:
         """A row that only got another place among its siblings keeps its `updated_at`."""
-        key = table.primary_key.columns.keys()
+        if not changed:
+            return
+        key = _KEYS[table]
         times: dict[Any, datetime] = {row["id"]: row["updated_at"] for row in stored} if "updated_at" in table.c else {}
         values = []
         for row, really in changed:
@@ -1043,11 +1046,10 @@ class SqlTransaction:
             if times:
                 value["updated_at"] = self._now if really else times[row["id"]]
             values.append(value)
-        if values:
-            _update(table).run_each(self._connection, values)
+        _update(table).run_each(self._connection, values)
 
     def _delete_rows(self, table: Table, keys: Iterable[mapping.Key]) -> None:
-        names = table.primary_key.columns.keys()
+        names = _KEYS[table]
         values = [{f"key_{name}": part for name, part in zip(names, key, strict=True)} for key in keys]
         if values:
             _delete(table).run_each(self._connection, values)
