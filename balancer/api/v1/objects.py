@@ -141,6 +141,8 @@ class Edit(Generic[_T]):
 
 def _same_json(one: Any, other: Any) -> bool:
     """Whether two values are the same on the wire: 1, 1.0, true and "1" are four."""
+    if isinstance(one, (str, int)) and type(one) is type(other):
+        return one == other
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
@@ -151,7 +153,7 @@ def _check_keys(sent: Iterable[str]) -> None:
 
 
 def _check_size(extras: Extras) -> None:
-    if len(json.dumps(extras)) > _LONGEST_EXTRAS:
+    if extras and len(json.dumps(extras)) > _LONGEST_EXTRAS:
         raise InvalidInput(f"The unknown fields of one object may have {_LONGEST_EXTRAS} bytes at most")
 
 
