@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, bindparam, select, upd
 from balancer.core.model import Lease
 from balancer.db import mapping
 from balancer.db.engine import db_now, read, write
+from balancer.db.prepared import Prepared
 from balancer.db.tables import leases
 from balancer.exceptions import LeaseLost
 
@@ -89,12 +90,19 @@ def lost(lease: Lease) -> LeaseLost:
     return LeaseLost(f"The lease of device {lease.device_id} was lost")
 
 
-_CLAIMED = (
+_CLAIMED = Prepared(
     select(leases.c.owner, leases.c.epoch, leases.c.expires_at, db_now().label("now"))
     .where(leases.c.device_id == bindparam("device_id"))
     .with_for_update()
 )
-_CLAIM = update(leases).where(leases.c.device_id == bindparam("this"))
+_CLAIM = Prepared(update(leases).where(leases.c.device_id == bindparam("this")))
+_RELEASE = Prepared(
+    update(leases).where(
+        leases.c.device_id == bindparam("this"),
+        leases.c.owner == bindparam("holder"),
+        leases.c.epoch == bindparam("held_epoch"),
+    )
+)
 
 
 class SqlLeases:
@@ -116,7 +124,7 @@ class SqlLeases:
     def _claim(self, device_id: str, gone: str | None) -> tuple[Lease | None, str | None]:
         """The lease, also when it is that of the owner who is `gone`, or else who has it."""
         with write(self._engine) as connection:
-            row = connection.execute(_CLAIMED, {"device_id": device_id}).mappings().first()
+            row = next(iter(_CLAIMED.rows(connection, {"device_id": device_id})), None)
             if row is None:
                 return None, None
             if row["owner"] not in (None, gone) and row["expires_at"] > row["now"]:
@@ -128,7 +136,7 @@ class SqlLeases:
                 expires_at=float(row["now"]) + self._seconds,
             )
             values = {"owner": lease.owner, "last_owner": lease.owner, "epoch": lease.epoch}
-            connection.execute(_CLAIM, {"this": device_id, "expires_at": lease.expires_at, **values})
+            _CLAIM.run(connection, {"this": device_id, "expires_at": lease.expires_at, **values})
             return lease, None
 
     def renew(self, lease: Lease) -> Lease:
@@ -145,11 +153,8 @@ class SqlLeases:
 
     def release(self, lease: Lease) -> None:
         with write(self._engine) as connection:
-            connection.execute(
-                update(leases)
-                .where(leases.c.device_id == lease.device_id, *is_mine(lease))
-                .values(owner=None, expires_at=0.0)
-            )
+            mine = {"this": lease.device_id, "holder": lease.owner, "held_epoch": lease.epoch}
+            _RELEASE.run(connection, {**mine, "owner": None, "expires_at": 0.0})
 
     @staticmethod
     def _stored(connection: Connection, device_id: str) -> Lease:

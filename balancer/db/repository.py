@@ -41,8 +41,9 @@ from balancer.core.retry import after_lost_race
 from balancer.db import deployments, mapping, migrations
 from balancer.db import engine as database
 from balancer.db.engine import db_now
-from balancer.db.leases import gone_owners, is_mine, lost
+from balancer.db.leases import gone_owners, lost
 from balancer.db.mapping import Row, Values
+from balancer.db.prepared import Prepared
 from balancer.db.remembered import Remembered
 from balancer.db.secrets import Secrets
 from balancer.db.tables import device_observations, devices, leases, load_balancers, reservations, workers
@@ -182,7 +183,7 @@ class SqlRepository:
 
     def load_spec(self, device_id: str) -> DeviceSpec | None:
         with database.read(self._engine) as connection:
-            state = connection.execute(_STATE, {"device_id": device_id}).mappings().first()
+            state = next(iter(_STATE.rows(connection, {"device_id": device_id})), None)
             if state is None:
                 return None
             transaction = SqlTransaction(connection, remembered=self._remembered)
@@ -214,7 +215,7 @@ class SqlRepository:
 
     def pending(self, device_id: str) -> Pending | None:
         with database.read(self._engine) as connection:
-            state = connection.execute(_STATE, {"device_id": device_id}).mappings().first()
+            state = next(iter(_STATE.rows(connection, {"device_id": device_id})), None)
         if state is None or not (state["deployable"] or state["look_asked"]):
             return None
         return Pending(revision=state["desired_revision"], look_asked=bool(state["look_asked"]))
@@ -237,8 +238,7 @@ class SqlRepository:
     @after_lost_race
     def begin_deployment(self, lease: Lease) -> None:
         with self._fenced(lease) as (connection, _):
-            this = devices.c.id == lease.device_id
-            connection.execute(update(devices).where(this).values(deployed_epoch=lease.epoch))
+            _DEPLOYED_UNDER.run(connection, {"this": lease.device_id, "deployed_epoch": lease.epoch})
 
     @after_lost_race
     def record_applied(
@@ -365,11 +365,10 @@ class SqlRepository:
             if database.locks_rows(connection):
                 # The device's row is the lock of all that is on it; it comes first everywhere.
                 connection.execute(select(devices.c.id).where(devices.c.id == lease.device_id).with_for_update())
-            query = select(db_now()).where(leases.c.device_id == lease.device_id, *is_mine(lease))
-            now = connection.scalar(query.with_for_update())
-            if now is None:
+            held = _HELD.rows(connection, {"device_id": lease.device_id, "owner": lease.owner, "epoch": lease.epoch})
+            if not held:
                 raise lost(lease)
-            yield connection, float(now)
+            yield connection, float(held[0]["now"])
 
 
 _DEVICES_AND_MORE = devices.outerjoin(leases, leases.c.device_id == devices.c.id).outerjoin(
@@ -414,7 +413,7 @@ def _deployable() -> ColumnElement[bool]:
     return and_(_undeployed(), not_(_backs_off()))
 
 
-_STATE = (
+_STATE = Prepared(
     select(
         _deployable().label("deployable"),
         devices.c.desired_revision,
@@ -427,6 +426,16 @@ _STATE = (
 )
 
 
+_HELD = Prepared(
+    select(db_now().label("now"))
+    .where(
+        leases.c.device_id == bindparam("device_id"),
+        leases.c.owner == bindparam("owner"),
+        leases.c.epoch == bindparam("epoch"),
+    )
+    .with_for_update()
+)
+_DEPLOYED_UNDER = Prepared(update(devices).where(devices.c.id == bindparam("this")))
 _ENABLED = select(workers.c.enabled).where(workers.c.name == bindparam("name"))
 
 
@@ -449,14 +458,14 @@ def _is_here(row: Row, spec: DeviceSpec) -> bool:
 def _removed(connection: Connection, device_id: str) -> dict[str, int]:
     """Load balancers that must not run on the device (any more) and were not seen to be off it, with their
     present generation; 0 when there is no row of it any more."""
-    found = {key: value for query in _GONE for key, value in connection.execute(query, {"device_id": device_id})}
-    return dict(sorted(found.items()))
+    found = (row for query in _GONE for row in query.rows(connection, {"device_id": device_id}))
+    return dict(sorted((row["id"], row["generation"]) for row in found))
 
 
 _RUNS_ON = and_(
     load_balancers.c.moving_from.is_not(None),
     load_balancers.c.moving_from == bindparam("device_id"),
-    load_balancers.c.move_phase.in_([each.value for each in moves.RUNS_ON]),
+    or_(*(load_balancers.c.move_phase == each.value for each in moves.RUNS_ON)),
 )
 _HERE = and_(
     or_(load_balancers.c.device_id == bindparam("device_id"), _RUNS_ON),
@@ -464,14 +473,21 @@ _HERE = and_(
 )
 # Those that hold something of the device, and those that are deleted.
 _GONE = (
-    select(reservations.c.load_balancer_id, func.coalesce(load_balancers.c.generation, 0))
-    .select_from(reservations.outerjoin(load_balancers, load_balancers.c.id == reservations.c.load_balancer_id))
-    .where(
-        reservations.c.device_id == bindparam("device_id"),
-        or_(load_balancers.c.id.is_(None), not_(_HERE)),
+    Prepared(
+        select(
+            reservations.c.load_balancer_id.label("id"),
+            func.coalesce(load_balancers.c.generation, 0).label("generation"),
+        )
+        .select_from(reservations.outerjoin(load_balancers, load_balancers.c.id == reservations.c.load_balancer_id))
+        .where(
+            reservations.c.device_id == bindparam("device_id"),
+            or_(load_balancers.c.id.is_(None), not_(_HERE)),
+        )
     ),
-    select(load_balancers.c.id, load_balancers.c.generation).where(
-        load_balancers.c.device_id == bindparam("device_id"), load_balancers.c.deleted.is_(True)
+    Prepared(
+        select(load_balancers.c.id, load_balancers.c.generation).where(
+            load_balancers.c.device_id == bindparam("device_id"), load_balancers.c.deleted.is_(True)
+        )
     ),
 )
 

@@ -347,6 +347,8 @@ class SqlTransaction:
         include_deleted: bool = False,
     ) -> list[LoadBalancer]:
         """Those of the ids, of the project and on the device, the oldest first."""
+        if device_id is not None and ids is None and project_id is None and not include_deleted:
+            return self._read_unknown(self._rows(_ON_DEVICE, {"device_id": device_id}))
         if ids is not None and len(ids) > _BATCH:
             found = [
                 each
@@ -481,12 +483,8 @@ class SqlTransaction:
         self._remembered.keep([each for each in found if each.id not in self.written])
 
     def leaving(self, device_id: str, phases: Collection[MovePhase] = tuple(MovePhase)) -> list[str]:
-        query = select(load_balancers.c.id).where(
-            load_balancers.c.moving_from == device_id,
-            load_balancers.c.move_phase.in_([each.value for each in phases]),
-            load_balancers.c.deleted.is_(False),
-        )
-        return list(self._connection.scalars(query.order_by(load_balancers.c.id)))
+        wanted = {"device_id": device_id, "phases": [each.value for each in phases]}
+        return [row["id"] for row in self._rows(_LEAVING, wanted)]
 
     def lock_moves(self, device_id: str) -> None:
         """Locks every device that has a part in a move from or to this one, which is locked already."""
@@ -578,7 +576,10 @@ class SqlTransaction:
 
     def _load(self, conditions: Sequence[ColumnElement[bool]], *order: ColumnElement[Any]) -> list[LoadBalancer]:
         """One query per table, however many load balancers there are."""
-        listed = self._rows(select(*_TELLING).where(*conditions).order_by(*order))
+        return self._read_unknown(self._rows(select(*_TELLING).where(*conditions).order_by(*order)))
+
+    def _read_unknown(self, listed: Sequence[Row]) -> list[LoadBalancer]:
+        """Those of the rows, which tell whether they are as they were read before."""
         found = {row["id"]: self._remembered.balancer(row) for row in listed}
         unknown = [row for row in listed if found[row["id"]] is None]
         for batch in _batches(unknown):
@@ -816,8 +817,10 @@ class SqlTransaction:
     # --- deployments -------------------------------------------------------------------
 
     def accepted_blocks(self, device_id: str) -> dict[str, tuple[str, bool]]:
-        found = self._connection.execute(_ACCEPTED, {"device_id": device_id})
-        return {row[0]: (row[1], bool(row[2])) for row in found}
+        return {
+            row["load_balancer_id"]: (row["text"], row["deleted"])
+            for row in self._rows(_ACCEPTED, {"device_id": device_id})
+        }
 
     def is_accepted(self, device_id: str, load_balancer_id: str) -> bool:
         of_device = accepted_blocks.c.device_id == device_id
@@ -1119,6 +1122,15 @@ _HOSTS = Prepared(
 )
 _QUOTAS = Prepared(select(tables.quotas).where(tables.quotas.c.project_id == sa.bindparam("project_id")))
 _RESERVATIONS = tables.reservations
+_LEAVING = Prepared(
+    select(load_balancers.c.id)
+    .where(
+        load_balancers.c.moving_from == sa.bindparam("device_id"),
+        load_balancers.c.move_phase.in_(sa.bindparam("phases", expanding=True)),
+        load_balancers.c.deleted.is_(False),
+    )
+    .order_by(load_balancers.c.id)
+)
 _HOLDERS = Prepared(
     select(_RESERVATIONS).where(
         _RESERVATIONS.c.port == sa.bindparam("port"),
@@ -1150,7 +1162,7 @@ _USES_OF_ADDRESSES = (
         .where(virtual_ips.c.address.in_(sa.bindparam("addresses", expanding=True)))
     ),
 )
-_ACCEPTED = (
+_ACCEPTED = Prepared(
     select(accepted_blocks.c.load_balancer_id, accepted_blocks.c.text, load_balancers.c.deleted)
     .join_from(accepted_blocks, load_balancers, load_balancers.c.id == accepted_blocks.c.load_balancer_id)
     .where(accepted_blocks.c.device_id == sa.bindparam("device_id"))
@@ -1196,6 +1208,11 @@ _MONITOR_TIMES = Prepared(
 )
 _MONITORS = Prepared(select(health_monitors).where(health_monitors.c.id.in_(sa.bindparam("ids", expanding=True))))
 _SOME = Prepared(select(load_balancers).where(load_balancers.c.id.in_(sa.bindparam("ids", expanding=True))))
+_ON_DEVICE = Prepared(
+    select(*_TELLING)
+    .where(load_balancers.c.deleted.is_(False), load_balancers.c.device_id == sa.bindparam("device_id"))
+    .order_by(load_balancers.c.created_at, load_balancers.c.id)
+)
 _CHILDREN_OF_SOME = _children_queries(
     select(load_balancers.c.id).where(load_balancers.c.id.in_(sa.bindparam("ids", expanding=True)))
 )
