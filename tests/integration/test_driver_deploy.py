@@ -355,6 +355,18 @@ class TestRefusals(DeployingCase):
         self.assertEqual([], self.left_behind(host))
         self.still_serving()
 
+    def test_what_haproxy_needs_for_its_own_client_is_checked_where_that_may_be_used(self) -> None:
+        """The quick check, which says that nothing uses it, would let this pass."""
+        host = self.host(run_as="root")
+        device = device_of(host)
+        self.deploy(device, self.good)
+        broken = host.read_config().replace(b"\nglobal", b"\nglobal\n    httpclient.ssl.ca-file /nowhere.pem", 1)
+        host.write_config(broken)
+        with self.assertRaisesRegex(TerminalDeviceError, "HAProxy does not accept it: .*nowhere.pem"):
+            self.deploy(device, with_limit(self.good, 100))
+        self.assertEqual(broken, host.read_config())
+        self.still_serving()
+
     def test_a_port_of_another_program_rejects_only_its_load_balancer(self) -> None:
         host = self.host()
         device = device_of(host)

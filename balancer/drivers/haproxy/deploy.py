@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import re
 import shlex
 import threading
 import time
@@ -20,11 +21,15 @@ from balancer.drivers.haproxy.file import Sidecar, digest, dump_sidecar
 from balancer.drivers.haproxy.host import Glance, HostState, Process, parse, version_number
 from balancer.drivers.haproxy.plan import Action
 from balancer.drivers.haproxy.rights import Argv, Paths
-from balancer.drivers.ssh import Connection, Session
+from balancer.drivers.ssh import Connection, Session, Stream
 from balancer.exceptions import LaterOwner, TerminalDeviceError, TransientDeviceError
 
 RELOAD_METHODS = ("systemctl", "signal", "master socket", "handover")
 OLDEST_VERSION = (2, 4)
+# Since then a file can say that the client in HAProxy itself needs no certificates of authorities.
+_HTTPCLIENT_VERSION = (2, 6)
+# What may use that client.
+_USES_HTTPCLIENT = re.compile(rb"httpclient|lua|ocsp|acme|@system-ca", re.IGNORECASE)
 
 _OBSERVE = resources.files(__package__).joinpath("observe.sh").read_text()
 _DEPLOY = resources.files(__package__).joinpath("deploy.sh").read_text()
@@ -33,13 +38,15 @@ _TOOLS = ("cat", "cp", "mv", "rm", "tee", "flock", "timeout", "base64", "sha256s
 _GREETING_LINES = 100
 # Seconds that a step has to clean up after its time was over.
 _GRACE = 4
-_POLL_FIRST, _POLL_LAST = 0.004, 0.05
+# Of questions whether HAProxy is done; each takes time from it, and no reload is over before the first.
+_POLL_WAIT, _POLL_FIRST, _POLL_LAST = 0.02, 0.008, 0.05
 # Of a step before it is told to go on.
 _ANSWERS = (b"accepted ", b"rejected ", b"failed-", b"busy ", b"stale ", b"foreign ")
 # A process that lives so long has not stumbled over its configuration.
 _SETTLED = 0.3
 # When no new process is there by then, the reload was lost. One too many does no harm: the file is the same.
 _LOST = 1.5
+_MASTER_TIMEOUT = 5.0
 
 
 def config_of(device: Device) -> str:
@@ -98,12 +105,15 @@ def means(host: HostState, device: Device, where: str) -> Means:
     """Raises `TerminalDeviceError` saying what the host lacks."""
     running = host.leaders[-1] if host.leaders else None
     program = _program(host, running)
+    version = version_number(host.version)
     _demand(host, device, where, program)
     tools = {**rights.DEFAULT_TOOLS, **host.tools, "haproxy": program}
     files = None if host.uid == 0 or "writable" in host.directory else host.tools["sudo"]
     steps: dict[str, Argv] = {**rights.file_steps(host.path, tools), **rights.read_steps(host.path, tools)}
     sudo: dict[str, str | None] = dict.fromkeys(rights.file_steps(host.path, tools), files)
     sudo |= dict.fromkeys(rights.read_steps(host.path, tools), host.tools.get("sudo") if host.config_by_sudo else None)
+    quick = files is None and version is not None and version >= _HTTPCLIENT_VERSION
+    steps["check_quickly"] = rights.quick_check_step(host.path, program) if quick else ()
     root = None if host.uid == 0 else host.tools.get("sudo")
     method, master_socket, operand = "start", None, host.path
     pid_file = rights.start_pid_file(socket_of(device))
@@ -278,6 +288,14 @@ class _CutOff(TransientDeviceError):
     """The step ended without a word, before anything was changed."""
 
 
+class _StepFailed(Exception):
+    """What the step says while HAProxy gets ready."""
+
+    def __init__(self, word: str, said: str) -> None:
+        super().__init__(said)
+        self.word = word
+
+
 class NotStarted(TransientDeviceError):
     """HAProxy accepted the configuration, but no process came up with it."""
 
@@ -328,6 +346,7 @@ def _deploy(
     judge: Callable[[Glance], None],
 ) -> Served | Rejected:
     began = time.monotonic()
+    master: Stream | None = None
     try:
         _read_greeting(session, connection.where)
         # When the step has ended already, what it said is still there to be read.
@@ -337,6 +356,8 @@ def _deploy(
         if not order.trial:
             check()
             states = prepare()
+            if order.action is Action.RELOAD and how.master_socket:
+                master = _at_master(connection, how.master_socket)
         word, said, seen = _seen(session)
         if not word:
             raise _CutOff(f"{connection.where}: the deployment was cut off{': ' + said if said else ''}")
@@ -353,12 +374,21 @@ def _deploy(
             raise _failure(*_unread(connection, how, timeout), connection, how)
         judge(seen)
         check()
-        return _go(connection, device, session, how, order, states, seen.before, began, timeout, check)
+        return _go(connection, device, session, how, order, states, seen.before, began, timeout, check, master)
     finally:
+        if master is not None:
+            master.close()
         # What the step cleans up, or puts back, comes after its last word.
         with contextlib.suppress(TransientDeviceError):
             session.finish()
         session.close()
+
+
+def _at_master(connection: Connection, path: str) -> Stream | None:
+    """Ready to be asked for the reload, while HAProxy still checks."""
+    with contextlib.suppress(TransientDeviceError):
+        return connection.stream(path, timeout=_MASTER_TIMEOUT)
+    return None
 
 
 def _unread(connection: Connection, how: Means, timeout: float) -> tuple[str, str]:
@@ -382,6 +412,7 @@ def _go(
     began: float,
     timeout: float,
     check: Callable[[], None],
+    master: Stream | None,
 ) -> Served | Rejected:
     """From the moment on when the host is changed."""
     refused: dict[str, str] = {}
@@ -394,10 +425,12 @@ def _go(
         return Served(pid=0, seconds=time.monotonic() - began)
     if word != "installed":
         raise _failure(word, said, connection, how)
-    served = _see_it_through(connection, device, session, how, order, before, timeout, check)
+    served = _see_it_through(connection, device, session, how, order, before, timeout, check, master)
     took = time.monotonic() - began
     after = b"" if order.sidecar_after is None else dump_sidecar(order.sidecar_after)
-    session.write(f"commit {len(after)}\n".encode() + after)
+    # When the step has ended, its last word is still there to be read.
+    with contextlib.suppress(TransientDeviceError):
+        session.write(f"commit {len(after)}\n".encode() + after)
     word, said = _result(session, how, order, connection, refused)
     if word != "committed":
         raise _failure(word, said, connection, how)
@@ -468,6 +501,7 @@ def _told(host: HostState, how: Means, order: Order) -> bytes:
         "-" if order.content is None else str(len(order.content)),
         str(len(note)),
         order.heir_of or "-",
+        _yes(bool(how.steps["check_quickly"]) and not _USES_HTTPCLIENT.search(order.content or b"lua")),
     )
     return f"{' '.join(words)}\n".encode() + functions + (order.content or b"") + note
 
@@ -557,15 +591,19 @@ def _see_it_through(
     before: frozenset[int],
     timeout: float,
     check: Callable[[], None],
+    master: Stream | None,
 ) -> int:
     asked = how.master_socket if order.action is Action.RELOAD else None
     try:
         if asked:
-            runtime.reload_by_master(connection, asked)
+            runtime.reload_by_master(connection, asked, master)
         deadline = time.monotonic() + timeout / 2
         again = _once_more(connection, session, how) if order.action is Action.RELOAD else None
         pid = _await_service(connection, device, session, order, before, how.masters, deadline, again)
         check()
+    except _StepFailed as error:
+        _roll_back(connection, session, asked)
+        raise _failure(error.word, str(error), connection, how) from None
     except BaseException as error:
         # Also when the lease is gone: what nobody verified must not stay.
         _roll_back(connection, session, asked)
@@ -659,6 +697,7 @@ def _by_processes(session: Session, before: frozenset[int], masters: frozenset[i
 
 def _poll(ask: Callable[[], int | None], deadline: float) -> int | None:
     """The first answer before the deadline. A question that fails for the moment is asked again."""
+    time.sleep(_POLL_WAIT)
     pause = _POLL_FIRST
     while time.monotonic() < deadline:
         with contextlib.suppress(TransientDeviceError):
@@ -666,13 +705,15 @@ def _poll(ask: Callable[[], int | None], deadline: float) -> int | None:
             if answer is not None:
                 return answer
         time.sleep(pause)
-        pause = min(pause * 1.5, _POLL_LAST)
+        pause = min(pause * 1.2, _POLL_LAST)
     return None
 
 
 def _processes(session: Session) -> frozenset[int]:
     session.write(b"pids\n")
     word, said = _reply(session)
+    if word.startswith("failed-"):
+        raise _StepFailed(word, said)
     if word != "pids":
         raise TransientDeviceError("the deployment step ended early")
     return frozenset(int(each) for each in said.split())

@@ -92,6 +92,12 @@ def read_steps(config: str, tools: Mapping[str, str] = DEFAULT_TOOLS) -> dict[st
     return {"read": (tools["cat"], config), "read_staged": (tools["cat"], Paths(config=config).staged)}
 
 
+def quick_check_step(config: str, program: str) -> Argv:
+    """The check of a file that has nothing to do with certificates of authorities, after a first file on standard input
+    that says so."""
+    return (program, "-c", "-f", "/dev/stdin", "-f", Paths(config=config).staged)
+
+
 # --- bringing a configuration into service -----------------------------------
 
 

@@ -78,9 +78,14 @@ def servers_state(connection: Connection, path: str) -> str:
     return ask(connection, path, "show servers state")
 
 
-def reload_by_master(connection: Connection, path: str) -> None:
+def reload_by_master(connection: Connection, path: str, opened: Stream | None = None) -> None:
     """Asks the master process to reload. Its answer says nothing on 2.x: the new worker does. A master that is busy
-    with the reload before refuses connections for some moments. Raises `ForwardingRefused`."""
+    with the reload before refuses connections for some moments. `opened`: a channel to it that is there already.
+    Raises `ForwardingRefused`."""
+    if opened is not None:
+        with contextlib.suppress(TransientDeviceError):
+            opened.ask("reload")
+            return
     deadline = time.monotonic() + _BUSY_TIMEOUT
     while True:
         try:
