@@ -112,7 +112,8 @@ def means(host: HostState, device: Device, where: str) -> Means:
     steps: dict[str, Argv] = {**rights.file_steps(host.path, tools), **rights.read_steps(host.path, tools)}
     sudo: dict[str, str | None] = dict.fromkeys(rights.file_steps(host.path, tools), files)
     sudo |= dict.fromkeys(rights.read_steps(host.path, tools), host.tools.get("sudo") if host.config_by_sudo else None)
-    quick = files is None and version is not None and version >= _HTTPCLIENT_VERSION
+    # Without sudo: where the login user may read the file, and HAProxy accepts it for him, it does for root.
+    quick = version is not None and version >= _HTTPCLIENT_VERSION
     steps["check_quickly"] = rights.quick_check_step(host.path, program) if quick else ()
     root = None if host.uid == 0 else host.tools.get("sudo")
     method, master_socket, operand = "start", None, host.path

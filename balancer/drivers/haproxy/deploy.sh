@@ -242,7 +242,7 @@ fi
 beside_the_check <&3 9<&- &
 aside=$!
 answer=0
-[ "$ask" = yes ] || quickly=no
+[ "$ask" = yes ] && [ -r "$staged" ] || quickly=no
 if [ "$quickly" = yes ]; then
     # At its start haproxy reads the certificates of all authorities, for a client that nothing in this file uses. That
     # takes three times as long as all the rest.
