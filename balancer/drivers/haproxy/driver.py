@@ -475,10 +475,13 @@ class _Application:
         if planned.action is not Action.RELOAD or time.monotonic() > self.found.good_until:
             raise _LookAgain
         # How many of the workers of earlier reloads are still there is not known.
-        if self.reload_interval(self.found.old_workers) or self._hand_written_conflicts():
+        new = {key: text for key, text in self.blocks.items() if text != self.last.get(key)}
+        if self.reload_interval(self.found.old_workers) or self._hand_written_conflicts(new):
             raise _LookAgain
         self.refused, self.glances = {}, True
-        return self._converge(deploy.means(self.found.host, self.device, self.connection.where))
+        how, moves = deploy.means(self.found.host, self.device, self.connection.where), self.moves
+        self.moves = self._moves(how)
+        return self._converge(how, begun=(composed, planned) if self.moves == moves else None)
 
     def _judge(self, seen: Glance, mark: runtime.Mark | None) -> None:
         """Whether the host is still as the deployment takes it to be, and HAProxy the process that it was. Raises
@@ -504,16 +507,20 @@ class _Application:
         conflicts = port_conflicts(
             old=serving, blocks=self.blocks, listening=host.listening, running=bool(host.processes)
         )
-        for load_balancer_id, sentence in {**conflicts, **self._hand_written_conflicts()}.items():
+        for load_balancer_id, sentence in {**conflicts, **self._hand_written_conflicts(self.blocks)}.items():
             self._reject(load_balancer_id, sentence)
         return self._converge(how, distrust)
 
-    def _converge(self, how: deploy.Means, distrust: str = "") -> Applied:
+    def _converge(self, how: deploy.Means, distrust: str = "", begun: tuple[Composed, Plan] | None = None) -> Applied:
+        """`begun`: what is known already of what is to be done for the present blocks and moves."""
         # Each round rejects at least one text: the new one or the last accepted one.
         for _ in range(2 * len(self.blocks) + 2):
-            composed = self._compose(self.blocks)
-            self.moves = self._moves(how)
-            planned = self._plan(composed, distrust)
+            if begun is None:
+                composed = self._compose(self.blocks)
+                self.moves = self._moves(how)
+                planned = self._plan(composed, distrust)
+            else:
+                (composed, planned), begun = begun, None
             if planned.action is Action.NOOP:
                 return self._applied(planned, composed, f"nothing to do: {planned.reason}")
             if planned.action is Action.LIVE:
@@ -538,12 +545,12 @@ class _Application:
 
     # --- the steps ---
 
-    def _hand_written_conflicts(self) -> dict[str, str]:
-        """Of what is new: who was there before the hand-written section stays, and the findings say so."""
+    def _hand_written_conflicts(self, blocks: Mapping[str, str]) -> dict[str, str]:
+        """Of what is new in `blocks`: who was there before the hand-written section stays, and the findings say so."""
         parts = self.found.parts
         block = "" if parts.block is None else parts.block.decode("utf-8", "replace")
         binds = file.parse(parts.hand_written).binds
-        found = hand_written_conflicts(hand_written=binds, block=block, blocks=self.blocks)
+        found = hand_written_conflicts(hand_written=binds, block=block, blocks=blocks)
         return {key: say_hand_written(bind) for key, (bind, present) in found.items() if not present}
 
     def _rest(self, planned: Plan) -> None:
