@@ -27,7 +27,7 @@ from tests.bench.measuring import Result, Target, in_turns, percentile, ratio
 from tests.bench.site import ASYNC, Site, seconds_until_served, site, until_closed
 
 _CREATE = Target(sign="≤", limit=1.5)
-_PAUSE = 0.3
+_PAUSE = 0.1
 
 
 # --- a: create ----------------------------------------------------------------------------

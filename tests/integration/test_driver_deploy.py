@@ -183,6 +183,30 @@ class TestDeploy(DeployingCase):
         eventually(lambda: set(self.answers(port, 4)) == pages, f"answers are {pages}")
 
 
+class TestLargeFile(DeployingCase):
+    def test_what_is_there_already_is_not_sent(self) -> None:
+        backend = self.backends(1)[0]
+        for run_as in ("sudo", "group"):
+            with self.subTest(run_as):
+                host = self.host(run_as=run_as)
+                device, port = device_of(host), self.port()
+                good = load_balancer([backend.port], port)
+                own = b"# a long story\n" * 10000 + host.read_config()
+                host.write_config(own)
+                self.deploy(device, good)
+                before = host.read_config()
+                self.assertTrue(before.startswith(own))
+                self.assertEqual("reload", self.deploy(device, with_limit(good, 77)).plan)
+                self.assertEqual(before.count(b"\n") + 1, host.read_config().count(b"\n"))
+                # Somebody else's edit that is as long as what was there.
+                host.write_config(host.read_config().replace(b"story", b"novel", 1))
+                self.deploy(device, with_limit(good, 78))
+                self.assertIn(b"novel", host.read_config())
+                self.assertIn(b" 78\n", host.read_config())
+                self.assertEqual(page(backend.port), fetch(port).text)
+                self.assertEqual([], host.run(["sh", "-c", "ls -A /etc/haproxy | grep balancer-"]).stdout.splitlines())
+
+
 class TestLogin(DeployingCase):
     def test_password_key_and_key_file(self) -> None:
         host = self.host(haproxy="none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 import subprocess
 import tempfile
 import unittest
@@ -166,6 +167,21 @@ class TestParse(unittest.TestCase):
         (found,) = state(DAEMON).processes
         self.assertEqual(("-L", "peer"), found.further_arguments(CONFIG))
         self.assertEqual("/run/h.pid", found.pid_file)
+
+
+class TestWhatIsSent(unittest.TestCase):
+    def test_a_large_file_is_put_together_of_what_is_there_and_what_is_sent(self) -> None:
+        chosen = random.Random(7)
+        for large in (b"", b"x" * deploy._LARGE):
+            for _ in range(300):
+                old, new = (large + bytes(chosen.choices(b"ab", k=chosen.randrange(9))) + large for _ in range(2))
+                first, sent, last = deploy._differing(replace(state(), config=old), new)
+                self.assertEqual(new, old[:first] + sent + old[len(old) - last :])
+                self.assertLessEqual(len(sent), 8)
+
+    def test_what_only_root_may_read_is_sent_whole(self) -> None:
+        text = b"x" * deploy._LARGE
+        self.assertEqual((0, text, 0), deploy._differing(replace(state(), config=text, config_by_sudo=True), text))
 
 
 class TestMeans(unittest.TestCase):

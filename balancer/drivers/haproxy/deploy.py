@@ -47,6 +47,8 @@ _SETTLED = 0.3
 # When no new process is there by then, the reload was lost. One too many does no harm: the file is the same.
 _LOST = 1.5
 _MASTER_TIMEOUT = 5.0
+# A file of so many bytes is not sent as a whole.
+_LARGE = 65536
 
 
 def config_of(device: Device) -> str:
@@ -365,13 +367,17 @@ def _deploy(
         if word in ("accepted", "rejected") and seen.sums.get(host.path) != digest(host.config or b""):
             # Then it is not the fault of what was to be deployed.
             raise _failure("changed", "", connection, how)
+        staged = seen.sums.get(Paths(config=host.path).staged)
+        arrived = order.content is None or staged == digest(order.content)
+        if word == "rejected" and staged is not None and not arrived:
+            raise _failure("incomplete", "", connection, how)
         if word == "rejected" and not _refused_by_sudo(said):
             return Rejected(output=said)
         if word != "accepted":
             raise _failure(word, said, connection, how)
         if order.trial:
             return Served(pid=0, seconds=time.monotonic() - began)
-        if order.content is not None and seen.sums.get(Paths(config=host.path).staged) != digest(order.content):
+        if not arrived:
             raise _failure(*_unread(connection, how, timeout), connection, how)
         judge(seen)
         check()
@@ -493,18 +499,48 @@ def _told(host: HostState, how: Means, order: Order) -> bytes:
     """What the step reads first."""
     functions = _address_functions(host, how, order).encode() if order.before or order.after else b""
     note = b"" if order.trial else dump_sidecar(order.sidecar)
+    first, sent, last = _differing(host, order.content or b"")
     words = (
         str(order.sidecar.epoch),
         "check" if order.trial else order.action.value,
         _yes(order.ask),
         _yes(order.look),
         str(len(functions)),
-        "-" if order.content is None else str(len(order.content)),
+        "-" if order.content is None else str(len(sent)),
         str(len(note)),
         order.heir_of or "-",
         _yes(bool(how.steps["check_quickly"]) and not _USES_HTTPCLIENT.search(order.content or b"lua")),
+        str(first),
+        str(last),
     )
-    return f"{' '.join(words)}\n".encode() + functions + (order.content or b"") + note
+    return f"{' '.join(words)}\n".encode() + functions + sent + note
+
+
+def _differing(host: HostState, new: bytes) -> tuple[int, bytes, int]:
+    """How much of a large new file is the beginning of the one that is there, what is to be sent, and how much is its
+    end. The sums tell when that was another file by then."""
+    there = host.config
+    if there is None or host.config_by_sudo or len(new) < _LARGE:
+        return 0, new, 0
+    first = _alike(len(there), len(new), lambda begin, end: there[begin:end] == new[begin:end])
+    last = _alike(
+        len(there) - first,
+        len(new) - first,
+        lambda begin, end: there[len(there) - end : len(there) - begin] == new[len(new) - end : len(new) - begin],
+    )
+    return first, new[first : len(new) - last], last
+
+
+def _alike(one: int, other: int, same: Callable[[int, int], bool]) -> int:
+    """How many bytes are the same before the first that is not, in texts of these lengths."""
+    low, high = 0, min(one, other)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if same(low, middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _address_functions(host: HostState, how: Means, order: Order) -> str:

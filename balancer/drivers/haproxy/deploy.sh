@@ -12,6 +12,7 @@
 # $5 bytes on standard input, 0 when no address changes: functions do_add, do_remove and do_announce, calls of `attempt`
 # and `announce`   $6 bytes of the new file behind them, "-" to leave it as it is   $7 bytes of the new sidecar behind it
 # $8 a device id whose sidecar may be replaced: it has nothing here any more   $9 yes or no: the check may be a quick one
+# $10, $11 how many bytes at the beginning and at the end of the new file are those of the present one, and are not sent
 #
 # Standard output: lines about what is there, then one "WORD base64". After "accepted" nothing has changed yet, and
 # "go BYTES PIDS" is waited for: of the server state file that follows (0 to leave it as it is), and the processes that
@@ -23,7 +24,7 @@ PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
 export PATH LC_ALL
 
-epoch=$1 action=$2 ask=$3 look=$4 moves=$5 bytes=$6 note=$7 heir_of=$8 quickly=$9
+epoch=$1 action=$2 ask=$3 look=$4 moves=$5 bytes=$6 note=$7 heir_of=$8 quickly=$9 first=${10} last=${11}
 directory=${config%/*}
 beside=$directory/.${config##*/}.balancer
 staged=$beside-new
@@ -92,6 +93,12 @@ take() {
     else
         head -c "$3" | "do_$1" 2>&1 >/dev/null
     fi
+}
+
+# The new file. Whether it is what it was to be is told by its sum.
+new_file() {
+    { [ "$first" = 0 ] || head -c "$first" "$config"; } && head -c "$bytes" &&
+        { [ "$last" = 0 ] || tail -c "$last" "$config"; }
 }
 
 # As sha256sum prints it: of the file that is there, the new one, and the sidecar.
@@ -235,7 +242,11 @@ state=staged
 [ ! -r "$config" ] || exec 4<"$config"
 if [ "$bytes" != - ]; then
     [ "$keep" = no ] || must copy
-    said=$(take write "$staged" "$bytes" 9<&-) || { reply failed-write "$said"; exit 1; }
+    if [ "$direct" = yes ]; then
+        said=$({ new_file >"$staged"; } 2>&1 9<&-)
+    else
+        said=$(new_file | do_write 2>&1 >/dev/null 9<&-)
+    fi || { reply failed-write "$said"; exit 1; }
     case $action in check | live) ;; *) [ -e "$previous" ] || backed=yes ;; esac
 fi
 [ "$look" = no ] || [ ! -e "$previous" ] || [ "$backed" = yes ] || echo 'previous exists'
