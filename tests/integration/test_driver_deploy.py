@@ -44,6 +44,13 @@ defaults
 \ttimeout server 5s"""
 
 
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        fetch(port)
+        return True
+    return False
+
+
 class TestDeploy(DeployingCase):
     def test_every_kind_of_host_serves_and_is_restored_byte_for_byte(self) -> None:
         backends = self.backends(3)
@@ -316,12 +323,6 @@ class TestRefusals(DeployingCase):
         self.serving = self.port()
         self.good = load_balancer([self.backend.port], self.serving)
 
-    def listens(self, port: int) -> bool:
-        with contextlib.suppress(OSError):
-            fetch(port)
-            return True
-        return False
-
     def still_serving(self) -> None:
         self.assertEqual(page(self.backend.port), fetch(self.serving).text)
 
@@ -520,7 +521,7 @@ class TestRefusals(DeployingCase):
         self.assertEqual(before, host.read_config())
         self.still_serving()
         # The worker that goes back to what was before takes a moment.
-        eventually(lambda: not self.listens(port), "the port is free again")
+        eventually(lambda: not listens(port), "the port is free again")
 
     def test_a_block_of_another_database_is_refused(self) -> None:
         host = self.host()
@@ -759,6 +760,29 @@ class TestInterrupted(DeployingCase):
         self.assertEqual("reload", applied.plan)
         self.assertEqual(0, host.run(["test", "-d", "/run/lost"]).returncode, "none was lost")
         self.assertEqual(page(self.backend.port), fetch(self.new).text)
+
+    def test_what_cannot_be_recorded_does_not_run_on(self) -> None:
+        """Also where HAProxy is asked for the reload over its master socket, while the step records."""
+        for run_as, method in (("group", "master socket"), ("root", "signal")):
+            with self.subTest(method):
+                host = self.host(run_as=run_as)
+                device = device_of(host)
+                self.assertIn(method, self.deploy(device, self.good).sentence)
+                before = host.read_config()
+                broken = (
+                    "#!/bin/sh\ncase $* in *balancer-note*) echo 'mv: Input/output error' >&2; exit 1 ;; esac\n"
+                    'exec /run/real-mv "$@"\n'
+                )
+                host.run(["cp", "-p", "/usr/bin/mv", "/run/real-mv"], check=True)
+                host.run(["tee", "/run/broken-mv"], input=broken.encode(), check=True)
+                host.run(["chmod", "755", "/run/broken-mv"], check=True)
+                host.run(["mount", "--bind", "/run/broken-mv", "/usr/bin/mv"], check=True)
+                with self.assertRaisesRegex(TransientDeviceError, "`record` .*Input/output error"):
+                    self.deploy(device, self.good, self.more)
+                self.assertEqual(before, host.read_config())
+                self.assertEqual(page(self.backend.port), fetch(self.serving).text)
+                eventually(lambda: not listens(self.new), "the previous configuration runs again")
+                host.stop()
 
     def test_a_controller_that_dies_before_its_verdict_leaves_the_old_configuration(self) -> None:
         for run_as in ("sudo", "root", "group"):

@@ -440,6 +440,9 @@ def _go(
         session.write(f"commit {len(after)}\n".encode() + after)
     word, said = _result(session, how, order, connection, refused)
     if word != "committed":
+        if word == "failed-record":
+            # While HAProxy got ready, which then came up: the step is putting the previous file back.
+            _roll_back(connection, session, how.master_socket if order.action is Action.RELOAD else None)
         raise _failure(word, said, connection, how)
     return Served(pid=served, seconds=took, old_workers=len(before - how.masters), refused=refused)
 
@@ -652,10 +655,15 @@ def _see_it_through(
 
 
 def _roll_back(connection: Connection, session: Session, master_socket: str | None) -> None:
-    # When the connection is gone, the step sees the end of its input and does it by itself.
+    # When the connection is gone, or something failed there, the step does it by itself.
     with contextlib.suppress(TransientDeviceError):
         session.write(b"rollback\n")
-        _reply(session)
+    with contextlib.suppress(TransientDeviceError):
+        word = ""
+        while word not in ("rolled-back", "failed-restore"):
+            word, _ = _reply(session)
+            if not word:
+                return
         if master_socket:
             runtime.reload_by_master(connection, master_socket)
 
