@@ -75,7 +75,6 @@ class Worker:
             with self._lock:
                 self._pool = pool
             while not self._stop.is_set():
-                self._wake.clear()
                 try:
                     if self._is_time_to_scan():
                         self._next_scan = time.monotonic() + self._scan()
@@ -86,6 +85,8 @@ class Worker:
                     _LOG.exception("Cannot look for work")
                     self._next_scan = time.monotonic() + self._scan_interval
                 self._wake.wait(max(0.0, self._next_scan - time.monotonic()))
+                # Before the question whether this is the end, which woke us, too.
+                self._wake.clear()
             with self._lock:
                 self._pool = None
         try:

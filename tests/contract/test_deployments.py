@@ -388,6 +388,24 @@ class DeploymentsContract(Suite):
         self.assertEqual(stored.desired_revision, stored.applied_revision)
         return driver, done_at[0] - asked
 
+    def test_a_worker_that_is_told_to_stop_as_it_goes_to_sleep_stops(self) -> None:
+        worker = Worker(
+            self.repository, self.reconciler, name="tests", threads=1, scan_interval=3600, observe_interval=3600
+        )
+
+        class Wake(threading.Event):
+            def clear(self) -> None:
+                # The moment at which it would be forgotten that somebody has called.
+                worker.stop()
+                super().clear()
+
+        worker._wake = Wake()
+        worker.wake()
+        runner = threading.Thread(target=worker.run, daemon=True)
+        runner.start()
+        runner.join(30)
+        self.assertFalse(runner.is_alive())
+
     def test_a_worker_deploys_what_many_threads_ask_for(self) -> None:
         devices = [self.register() for _ in range(5)]
         worker = Worker(
