@@ -301,7 +301,6 @@ def read(engine: Engine) -> Iterator[Connection]:
     """A transaction that sees one moment of the database and changes nothing. Raises `DatabaseUnavailable`."""
     with _transaction(engine, _deadline(engine), write=False) as connection:
         yield connection
-        connection.rollback()
 
 
 def glance(engine: Engine, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -430,19 +429,22 @@ def _open(engine: Engine, deadline: float, *, write: bool, detach: bool = False)
 
 @contextlib.contextmanager
 def _transaction(engine: Engine, deadline: float, *, write: bool) -> Iterator[Connection]:
-    """Whoever is given the connection ends the transaction, unless by an exception."""
+    """One that ends with the `with` block: what is not committed there is rolled back."""
     connection = _open(engine, deadline, write=write)
-    try:
-        yield connection
-    except BaseException:
-        connection.close()
-        raise
     kept = _kept(engine)
     idle = [] if kept is None else kept.of(write=write)
-    if kept is not None and len(idle) < _MOST_KEPT:
-        idle.append(connection)
-    else:
-        connection.close()
+    stays = False
+    try:
+        yield connection
+        if kept is not None and len(idle) < _MOST_KEPT:
+            connection.rollback()
+            stays = True
+    finally:
+        if stays:
+            idle.append(connection)
+        else:
+            # Rolls back by itself, and asks a server for that once only.
+            connection.close()
 
 
 def _kept(engine: Engine) -> _Kept | None:

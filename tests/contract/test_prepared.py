@@ -108,9 +108,17 @@ class PreparedOnSqlite(PreparedContract, SqliteFile):
         return found
 
 
-class PreparedOnPostgresql(PreparedContract, Postgresql):
+class OnServerContract(PreparedContract):
+    def test_a_server_is_asked_once_to_end_a_reading_transaction(self) -> None:
+        ended: list[bool] = []
+        sa.event.listen(self.engine, "reset", lambda driver, record, state: ended.append(state.transaction_was_reset))
+        self.names(0)
+        self.assertEqual([True], ended)
+
+
+class PreparedOnPostgresql(OnServerContract, Postgresql):
     pass
 
 
-class PreparedOnMariadb(PreparedContract, Mariadb):
+class PreparedOnMariadb(OnServerContract, Mariadb):
     pass
