@@ -351,7 +351,12 @@ def write(engine: Engine) -> Iterator[Connection]:
     """
     with _turn(engine) as deadline, _transaction(engine, deadline, write=True) as connection:
         yield connection
-        connection.commit()
+        try:
+            connection.commit()
+        except BaseException:
+            # On SQLite it may still be going on, with the lock of all writers, and nobody would roll it back.
+            connection.invalidate()
+            raise
 
 
 @contextlib.contextmanager

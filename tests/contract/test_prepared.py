@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from balancer.core.model import new_id
 from balancer.db import engine as database
+from balancer.db import tables
 from balancer.db.prepared import Prepared
 from balancer.db.tables import placement_profiles as profiles
 from balancer.exceptions import Conflict, InvalidInput
@@ -94,6 +97,16 @@ class PreparedOnSqlite(PreparedContract, SqliteFile):
         self.engine.dispose()
         self.assertEqual([], self.open_files())
         self.assertEqual(["number 0"], self.names(0))
+
+    def test_what_could_not_be_committed_holds_nobody_up(self) -> None:
+        """SQLite leaves the transaction open then."""
+        orphan = sa.insert(tables.leases).values(device_id=new_id(), epoch=0, expires_at=0.0)
+        for _ in range(2):
+            with self.assertRaises(Conflict), database.write(self.engine) as connection:
+                connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+                connection.execute(orphan)
+        with contextlib.closing(sqlite3.connect(str(database.sqlite_path(self.engine)), timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
 
     def open_files(self) -> list[str]:
         path = str(database.sqlite_path(self.engine))
