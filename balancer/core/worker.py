@@ -127,7 +127,13 @@ class Worker:
         """Within the lock; nothing is started once the end has come."""
         if self._pool is None or self._stop.is_set():
             return {}
-        started = {each: self._pool.submit(reconcile, each) for each in device_ids}
+        started = {}
+        for each in device_ids:
+            try:
+                started[each] = self._pool.submit(reconcile, each)
+            except RuntimeError as error:
+                # No thread can be had. Whoever wakes us must be able to do so again.
+                _LOG.error("Cannot begin with device %s: %s", each, error)
         self._busy |= started.keys()
         return started
 

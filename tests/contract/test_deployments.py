@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -387,6 +388,29 @@ class DeploymentsContract(Suite):
         stored = self.service.device(ADMIN, there.id)
         self.assertEqual(stored.desired_revision, stored.applied_revision)
         return driver, done_at[0] - asked
+
+    def test_a_worker_that_gets_no_thread_can_be_woken_again(self) -> None:
+        there = self.register()
+        made = self.create(tree(("*", 80)), device_id=there.id)
+        worker = Worker(
+            self.repository, self.reconciler, name="tests", threads=2, scan_interval=3600, observe_interval=3600
+        )
+        # As while it runs, with no look for work of its own to help.
+        worker._pool = ThreadPoolExecutor(2)
+        self.addCleanup(worker._pool.shutdown)
+        before = threading.stack_size()
+        # No machine has so much memory for the next thread.
+        threading.stack_size(1 << 46)
+        try:
+            with self.assertLogs("balancer.core.worker", "ERROR") as logged:
+                worker.wake([there.id])
+        finally:
+            threading.stack_size(before)
+        self.assertIn("can't start new thread", logged.output[0])
+        worker.wake([there.id])
+        shown = self.service.load_balancer(ADMIN, "foo", made.id).tree
+        done = self.service.wait(ADMIN, shown, 20).load_balancer
+        self.assertEqual((done.generation, None), (done.applied_generation, done.error))
 
     def test_a_worker_that_is_told_to_stop_as_it_goes_to_sleep_stops(self) -> None:
         worker = Worker(
