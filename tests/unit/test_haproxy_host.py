@@ -14,7 +14,7 @@ from balancer.core.model import Bind
 from balancer.drivers.haproxy import deploy, rights
 from balancer.drivers.haproxy.host import HostState, Process, parse, ping_command, version_number
 from balancer.drivers.haproxy.live import Abilities
-from balancer.drivers.haproxy.plan import Action, plan, port_conflicts, reload_interval
+from balancer.drivers.haproxy.plan import Action, hand_written_conflicts, plan, port_conflicts, reload_interval
 from balancer.exceptions import InvalidInput, TerminalDeviceError, TransientDeviceError
 from tests.golden.builders import DEVICE
 
@@ -307,6 +307,20 @@ class TestPortConflicts(unittest.TestCase):
         # A wildcard of its own beside a new address is fine; a foreign one is not.
         self.assertFalse(self.conflict("127.0.0.1:80", ("*", 80), old="*:80"))
         self.assertTrue(self.conflict("127.0.0.1:81", ("*", 81), old="*:80"))
+
+
+class TestHandWrittenConflicts(unittest.TestCase):
+    def test_a_new_one_counts_beside_one_that_is_there(self) -> None:
+        written = [Bind(address="*", first_port=port, last_port=port) for port in (80, 81)]
+        there, both = "frontend a\n  bind *:80\n", "frontend a\n  bind *:80\nfrontend b\n  bind *:81\n"
+        for block, text, port, known in (
+            ("", both, 80, False),
+            (there, there, 80, True),
+            (there, both, 81, False),
+            (both, both, 80, True),
+        ):
+            found = hand_written_conflicts(hand_written=written, block=block, blocks={"x": text, "y": "  bind *:82\n"})
+            self.assertEqual({"x": (Bind(address="*", first_port=port, last_port=port), known)}, found)
 
 
 class TestRights(unittest.TestCase):

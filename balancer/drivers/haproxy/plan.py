@@ -180,7 +180,8 @@ def hand_written_conflicts(
     *, hand_written: Sequence[Bind], block: str, blocks: Mapping[str, str]
 ) -> dict[str, tuple[Bind, bool]]:
     """Load balancers that listen where a hand-written section does, which HAProxy allows and then splits the traffic
-    between the two: id -> the bind, and whether the present `block` of the file has it already."""
+    between the two: id -> the first bind that the present `block` of the file has not, or else the first, and whether
+    it has it already."""
     found: dict[str, tuple[Bind, bool]] = {}
     present = frozenset(block.split("\n"))
     for load_balancer_id, text in blocks.items() if hand_written else ():
@@ -188,8 +189,10 @@ def hand_written_conflicts(
             if not line.lstrip().startswith("bind "):
                 continue
             for wanted in _line_binds(line):
-                if any(_within(wanted, each) for each in hand_written):
-                    found.setdefault(load_balancer_id, (wanted, line in present))
+                # What is new counts, whatever else is there already.
+                known = load_balancer_id in found and (line in present or not found[load_balancer_id][1])
+                if not known and any(_within(wanted, each) for each in hand_written):
+                    found[load_balancer_id] = wanted, line in present
     return found
 
 
