@@ -111,6 +111,8 @@ class Worker:
         self._tell_alive()
         if not self._repository.may_work(self._name):
             return self._scan_interval
+        # First, so that what becomes due in between is found by the look that follows.
+        soon = self._repository.next_due_in(observe_interval=self._observe_interval)
         with self._lock:
             free = len(self._busy) < self._threads
         if free:
@@ -120,7 +122,6 @@ class Worker:
                     fits = due.device_id not in self._busy and len(self._busy) < self._threads
                     started = self._start({due.device_id}, self._reconciler.reconcile) if fits else {}
                 self._await(started)
-        soon = self._repository.next_due_in(observe_interval=self._observe_interval)
         return self._scan_interval if soon is None else max(0.05, min(self._scan_interval, soon))
 
     def _start(self, device_ids: Iterable[str], reconcile: Callable[[str], str]) -> dict[str, Future[str]]:

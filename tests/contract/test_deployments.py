@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -25,18 +25,20 @@ from balancer.core.model import (
     Device,
     LoadBalancer,
     Member,
+    Observation,
     Protocol,
     Rotation,
     Tree,
     new_id,
 )
-from balancer.core.ports import Driver
+from balancer.core.ports import NOTHING_DEPLOYED, Driver, DueDevice
 from balancer.core.reconciler import Holder, Reconciler
 from balancer.core.service import Service
 from balancer.core.status import load_balancer_status
 from balancer.core.worker import Worker
 from balancer.db import engine as database
 from balancer.db.leases import SqlLeases, make_owner
+from balancer.db.repository import SqlRepository
 from balancer.db.tables import device_observations, devices, leases
 from balancer.drivers.fake import FakeDriver
 from balancer.drivers.registry import Registry
@@ -77,13 +79,13 @@ class DeploymentsContract(Suite):
         self.leases = SqlLeases(self.engine, make_owner(), 15)
         self.reconciler = self.make_reconciler(registry.driver_for)
 
-    def make_reconciler(self, driver_for: Callable[[str], Driver]) -> Reconciler:
+    def make_reconciler(self, driver_for: Callable[[str], Driver], *, observe_interval: float = 60) -> Reconciler:
         return Reconciler(
             self.repository,
             self.leases,
             driver_for,
             lease_seconds=15,
-            observe_interval=60,
+            observe_interval=observe_interval,
             retry_first=1.0,
             retry_max=2,
         )
@@ -543,8 +545,41 @@ def at_once(calls: Sequence[Callable[[], object]]) -> list[object]:
     return [outcomes[number] for number in range(len(calls))]
 
 
+class LateRepository(SqlRepository):
+    """Whose looks for work take longer than an observation keeps."""
+
+    def due(self, **how: Any) -> list[DueDevice]:
+        found = super().due(**how)
+        time.sleep(0.8)
+        return found
+
+
+class WatchingDriver(FakeDriver):
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def observe(self, device: Device, deployed: Mapping[str, str] = NOTHING_DEPLOYED) -> Observation:
+        self.looks += 1
+        return super().observe(device, deployed)
+
+
 class DeploymentsOnSqlite(DeploymentsContract, SqliteFile):
-    pass
+    def test_what_becomes_due_during_a_look_for_work_is_not_forgotten(self) -> None:
+        self.register()
+        driver = WatchingDriver()
+        reconciler = self.make_reconciler(lambda _: driver, observe_interval=0.5)
+        worker = Worker(
+            LateRepository(self.engine), reconciler, name="tests", threads=1, scan_interval=3600, observe_interval=0.5
+        )
+        runner = threading.Thread(target=worker.run)
+        runner.start()
+        self.addCleanup(runner.join, 10)
+        self.addCleanup(worker.stop)
+        end = time.monotonic() + 20
+        while driver.looks < 3 and time.monotonic() < end:
+            time.sleep(0.05)
+        self.assertGreaterEqual(driver.looks, 3)
 
 
 class DeploymentsOnPostgresql(DeploymentsContract, Postgresql):

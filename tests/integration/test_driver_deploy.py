@@ -387,9 +387,13 @@ class TestRefusals(DeployingCase):
         self.deploy(device, self.good)
         broken = host.read_config().replace(b"\nglobal", b"\nglobal\n    httpclient.ssl.ca-file /nowhere.pem", 1)
         host.write_config(broken)
-        with self.assertRaisesRegex(TerminalDeviceError, "HAProxy does not accept it: .*nowhere.pem"):
-            self.deploy(device, with_limit(self.good, 100))
-        self.assertEqual(broken, host.read_config())
+        if host.run(["haproxy", "-c", "-f", host.config_path]).returncode == 0:
+            # Newer ones do without what nobody uses.
+            self.assertEqual("reload", self.deploy(device, with_limit(self.good, 100)).plan)
+        else:
+            with self.assertRaisesRegex(TerminalDeviceError, "HAProxy does not accept it: .*nowhere.pem"):
+                self.deploy(device, with_limit(self.good, 100))
+            self.assertEqual(broken, host.read_config())
         self.still_serving()
 
     def test_a_port_of_another_program_rejects_only_its_load_balancer(self) -> None:

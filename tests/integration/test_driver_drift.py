@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import unittest
 from dataclasses import replace
 
@@ -12,8 +13,9 @@ from balancer.devbox.host import isolation_refused
 from balancer.drivers.haproxy import deploy, runtime
 from balancer.drivers.haproxy.driver import HAProxyDriver
 from balancer.drivers.ssh import Pool
+from balancer.exceptions import TransientDeviceError
 from tests.integration.deploying import SETTINGS, DeployingCase, device_of, load_balancer, with_members
-from tests.integration.running import fetch
+from tests.integration.running import eventually, fetch
 
 DISTRIBUTIONS = b"""\
 global
@@ -168,14 +170,22 @@ class TestDrift(DeployingCase):
 
     def test_a_resync_reloads_what_seems_to_be_right(self) -> None:
         """Somebody edits the file, reloads HAProxy and puts the file back: nothing of that shows in the file."""
-        device, before = self.device, self.edit(f"bind *:{self.serving}\n".encode(), b"bind 127.0.0.1:7\n")
-        self.host_.run(["kill", "-USR2", str(self.host_.haproxy_pids()[0])], check=True)
+        device = self.device
         pool = Pool(connect_timeout=5)
         self.addCleanup(pool.close)
         connection = pool.connection(device.id, device.endpoint)
+
+        def serving() -> int:
+            with contextlib.suppress(TransientDeviceError):
+                return runtime.show_info(connection, deploy.socket_of(device)).pid
+            return 0
+
+        first, before = serving(), self.edit(f"bind *:{self.serving}\n".encode(), b"bind 127.0.0.1:7\n")
+        self.host_.run(["kill", "-USR2", str(self.host_.haproxy_pids()[0])], check=True)
+        eventually(lambda: serving() not in (0, first), "HAProxy is reloaded")
         self.host_.write_config(before)
         self.assertEqual("noop", self.again(self.good).plan)
-        old = runtime.show_info(connection, deploy.socket_of(device)).pid
+        old = serving()
         made = self.again(self.good, device=replace(device, resyncing=True))
         self.assertEqual("reload", made.plan)
         self.assertIn("because an administrator asked for it", made.sentence)

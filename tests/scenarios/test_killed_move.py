@@ -29,7 +29,8 @@ class KilledMove(TwoDevices):
 
     def answers(self, address: str) -> bool:
         try:
-            return fetch(80, host=address).text == page(self.backend.port)
+            # Where nobody has the address, nobody says so.
+            return fetch(80, host=address, timeout=2).text == page(self.backend.port)
         except OSError:
             return False
 
